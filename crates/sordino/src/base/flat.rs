@@ -1,0 +1,379 @@
+//! A flat f32 vector, the layout that remembers its tensors, and the arithmetic both need.
+//!
+//! Vectors are plain `&[f32]`; [`Layout`] is the only witness that one was named tensors. Element-wise arithmetic is
+//! f32 without fused multiply-add; reductions are f64 in sixteen fixed lanes and then a fixed tree, so that every CPU
+//! and every vector width gives the same bits.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::error::{Error, Result};
+
+/// What a tensor is for. A buffer is not a parameter: it is never compressed, clipped or stepped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A matrix or kernel.
+    Weight,
+    /// An additive bias.
+    Bias,
+    /// Scale or shift of a normalisation layer.
+    Norm,
+    /// Running statistics and the like.
+    Buffer,
+}
+
+/// One named tensor of a layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Its path in the model, such as `layer1.weight`.
+    pub name: String,
+    /// Its shape, outermost dimension first.
+    pub shape: Vec<usize>,
+    /// What it is for.
+    pub role: Role,
+}
+
+impl Tensor {
+    /// A tensor by name, shape and role.
+    pub fn new(name: impl Into<String>, shape: &[usize], role: Role) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), role }
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no entries.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Inner {
+    parameters: Vec<Tensor>,
+    ranges: Vec<Range<usize>>,
+    buffers: Vec<Tensor>,
+    len: usize,
+    buffer_len: usize,
+}
+
+/// The tensors behind a flat vector, in order; fixed for a run, cheap to clone, compared before vectors meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout(Arc<Inner>);
+
+impl Layout {
+    /// A layout of the given tensors; those with [`Role::Buffer`] form a second flat vector of their own.
+    pub fn new(tensors: impl IntoIterator<Item = Tensor>) -> Self {
+        let (buffers, parameters): (Vec<_>, Vec<_>) = tensors.into_iter().partition(|t| t.role == Role::Buffer);
+        let mut len = 0;
+        let ranges = parameters
+            .iter()
+            .map(|t| {
+                len += t.len();
+                len - t.len()..len
+            })
+            .collect();
+        let buffer_len = buffers.iter().map(Tensor::len).sum();
+        Self(Arc::new(Inner { parameters, ranges, buffers, len, buffer_len }))
+    }
+
+    /// A single unnamed parameter vector of `len` entries, for problems without structure.
+    pub fn vector(len: usize) -> Self {
+        Self::new([Tensor::new("x", &[len], Role::Weight)])
+    }
+
+    /// Number of parameters, `d`.
+    pub fn len(&self) -> usize {
+        self.0.len
+    }
+
+    /// Whether there is nothing to train.
+    pub fn is_empty(&self) -> bool {
+        self.0.len == 0
+    }
+
+    /// Number of buffer entries.
+    pub fn buffer_len(&self) -> usize {
+        self.0.buffer_len
+    }
+
+    /// The parameter tensors with their ranges in the flat vector.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = (&Tensor, Range<usize>)> {
+        self.0.parameters.iter().zip(self.0.ranges.iter().cloned())
+    }
+
+    /// The buffer tensors, in the order of the flat buffer vector.
+    pub fn buffers(&self) -> &[Tensor] {
+        &self.0.buffers
+    }
+
+    /// The ranges of the parameter tensors alone.
+    pub fn ranges(&self) -> &[Range<usize>] {
+        &self.0.ranges
+    }
+
+    /// Refuses a vector that is not of this layout's length.
+    pub fn expect(&self, what: &str, vector: &[f32]) -> Result<()> {
+        if vector.len() == self.len() {
+            return Ok(());
+        }
+        Err(Error::mismatch(format!(
+            "{what} has {} entries, but the layout has {}: both must come from the same model",
+            vector.len(),
+            self.len()
+        )))
+    }
+}
+
+const LANES: usize = 16;
+
+/// Σ over f64 terms of a vector, in sixteen lanes and a fixed tree.
+#[inline]
+fn reduce(x: &[f32], term: impl Fn(f64) -> f64) -> f64 {
+    let mut lanes = [0.0f64; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += term(f64::from(v));
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane += term(f64::from(v));
+    }
+    tree(lanes)
+}
+
+#[inline]
+fn tree(mut lanes: [f64; LANES]) -> f64 {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Σ xᵢ in f64.
+pub fn sum(x: &[f32]) -> f64 {
+    reduce(x, |v| v)
+}
+
+/// Σ |xᵢ| in f64.
+pub fn norm1(x: &[f32]) -> f64 {
+    reduce(x, f64::abs)
+}
+
+/// Σ xᵢ² in f64.
+pub fn squared_norm(x: &[f32]) -> f64 {
+    reduce(x, |v| v * v)
+}
+
+/// ‖x‖₂ in f64.
+pub fn norm(x: &[f32]) -> f64 {
+    libm::sqrt(squared_norm(x))
+}
+
+/// Σ xᵢyᵢ in f64; both must have the same length.
+pub fn dot(x: &[f32], y: &[f32]) -> f64 {
+    debug_assert_eq!(x.len(), y.len());
+    let mut lanes = [0.0f64; LANES];
+    for (a, b) in x.chunks(LANES).zip(y.chunks(LANES)) {
+        for (lane, (&u, &v)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            *lane += f64::from(u) * f64::from(v);
+        }
+    }
+    tree(lanes)
+}
+
+/// ‖x − y‖₂ in f64; both must have the same length.
+pub fn distance(x: &[f32], y: &[f32]) -> f64 {
+    debug_assert_eq!(x.len(), y.len());
+    let mut lanes = [0.0f64; LANES];
+    for (a, b) in x.chunks(LANES).zip(y.chunks(LANES)) {
+        for (lane, (&u, &v)) in lanes.iter_mut().zip(a.iter().zip(b)) {
+            let gap = f64::from(u) - f64::from(v);
+            *lane += gap * gap;
+        }
+    }
+    libm::sqrt(tree(lanes))
+}
+
+/// Whether every entry is finite. Branch-free over blocks.
+pub fn is_finite(x: &[f32]) -> bool {
+    x.chunks(4096).all(|block| {
+        // An exponent of all ones is an infinity or a NaN; the maximum of the exponents finds one.
+        block.iter().fold(0u32, |top, v| top.max(v.to_bits() & 0x7F80_0000)) != 0x7F80_0000
+    })
+}
+
+/// y ← y + x.
+#[inline]
+pub fn add(y: &mut [f32], x: &[f32]) {
+    debug_assert_eq!(x.len(), y.len());
+    for (a, &b) in y.iter_mut().zip(x) {
+        *a += b;
+    }
+}
+
+/// y ← y − x.
+#[inline]
+pub fn subtract(y: &mut [f32], x: &[f32]) {
+    debug_assert_eq!(x.len(), y.len());
+    for (a, &b) in y.iter_mut().zip(x) {
+        *a -= b;
+    }
+}
+
+/// y ← y + c·x (two roundings, no fused multiply-add).
+#[inline]
+pub fn add_scaled(y: &mut [f32], c: f32, x: &[f32]) {
+    debug_assert_eq!(x.len(), y.len());
+    for (a, &b) in y.iter_mut().zip(x) {
+        *a += c * b;
+    }
+}
+
+/// y ← c·y.
+#[inline]
+pub fn scale(y: &mut [f32], c: f32) {
+    for a in y {
+        *a *= c;
+    }
+}
+
+/// y ← y / n: the one division of a mean.
+#[inline]
+pub fn divide(y: &mut [f32], n: f32) {
+    for a in y {
+        *a /= n;
+    }
+}
+
+/// A 64-bit hash of the bits of a vector, for comparing trajectories across engines and for naming data.
+pub fn fingerprint(x: &[f32]) -> u64 {
+    x.iter().fold(0xCBF2_9CE4_8422_2325, |h, v| {
+        (h ^ u64::from(v.to_bits())).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(5)
+    })
+}
+
+/// What a thing remembers, by name: f32 vectors and whole numbers. Checkpoints are made of it.
+///
+/// Names are paths (`feedback/residual`); [`State::put`] and [`State::take`] are the only verbs, and taking a name
+/// that is not there, or a vector of another length, is an error that names it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// The vectors, by path.
+    pub vectors: BTreeMap<String, Vec<f32>>,
+    /// The whole numbers, by path.
+    pub numbers: BTreeMap<String, Vec<u64>>,
+}
+
+impl State {
+    /// Remembers a vector.
+    pub fn put(&mut self, name: &str, vector: &[f32]) {
+        self.vectors.insert(name.to_owned(), vector.to_vec());
+    }
+
+    /// Remembers whole numbers (counters, f64 bits, stream positions).
+    pub fn put_numbers(&mut self, name: &str, numbers: &[u64]) {
+        self.numbers.insert(name.to_owned(), numbers.to_vec());
+    }
+
+    /// Puts everything of `inner` under `prefix/`.
+    pub fn put_all(&mut self, prefix: &str, inner: State) {
+        self.vectors.extend(inner.vectors.into_iter().map(|(k, v)| (format!("{prefix}/{k}"), v)));
+        self.numbers.extend(inner.numbers.into_iter().map(|(k, v)| (format!("{prefix}/{k}"), v)));
+    }
+
+    /// What lies under `prefix/`, with the prefix removed.
+    #[must_use]
+    pub fn part(&self, prefix: &str) -> State {
+        fn under<V: Clone>(map: &BTreeMap<String, V>, prefix: &str) -> BTreeMap<String, V> {
+            map.iter()
+                .filter_map(|(k, v)| {
+                    let rest = k.strip_prefix(prefix)?.strip_prefix('/')?;
+                    Some((rest.to_owned(), v.clone()))
+                })
+                .collect()
+        }
+        State { vectors: under(&self.vectors, prefix), numbers: under(&self.numbers, prefix) }
+    }
+
+    /// Copies the vector `name` into `out`.
+    pub fn take(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        let found =
+            self.vectors.get(name).ok_or_else(|| Error::mismatch(format!("the checkpoint has no vector `{name}`")))?;
+        if found.len() != out.len() {
+            return Err(Error::mismatch(format!(
+                "the checkpoint's vector `{name}` has {} entries, the run needs {}",
+                found.len(),
+                out.len()
+            )));
+        }
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    /// The numbers `name`, of which there must be `N`.
+    pub fn take_numbers<const N: usize>(&self, name: &str) -> Result<[u64; N]> {
+        self.numbers
+            .get(name)
+            .and_then(|n| n.as_slice().try_into().ok())
+            .ok_or_else(|| Error::mismatch(format!("the checkpoint has no {N} numbers `{name}`")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_a_vector_of_their_own() {
+        let layout = Layout::new([
+            Tensor::new("a", &[2, 3], Role::Weight),
+            Tensor::new("mean", &[3], Role::Buffer),
+            Tensor::new("b", &[3], Role::Bias),
+        ]);
+        assert_eq!((layout.len(), layout.buffer_len()), (9, 3));
+        assert_eq!(layout.ranges(), [0..6, 6..9]);
+        assert!(layout.expect("gradient", &[0.0; 8]).unwrap_err().to_string().contains("8 entries"));
+    }
+
+    #[test]
+    fn reductions_do_not_depend_on_how_the_tail_falls() {
+        let x: Vec<f32> = (0..1003u16).map(|i| f32::from(i).sin() * 1e3).collect();
+        let plain: f64 = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+        assert!((squared_norm(&x) - plain).abs() < 1e-9 * plain);
+        assert_eq!(dot(&x, &x), squared_norm(&x));
+        assert_eq!(distance(&x, &x), 0.0);
+    }
+
+    #[test]
+    fn one_bad_entry_is_found() {
+        let mut x = vec![1.0f32; 10_000];
+        assert!(is_finite(&x));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            x[9_999] = bad;
+            assert!(!is_finite(&x));
+        }
+    }
+
+    #[test]
+    fn state_is_nested_and_refuses_what_it_lacks() {
+        let mut inner = State::default();
+        inner.put("e", &[1.0, 2.0]);
+        inner.put_numbers("step", &[4]);
+        let mut outer = State::default();
+        outer.put_all("feedback", inner.clone());
+        assert_eq!(outer.part("feedback"), inner);
+        let mut out = [0.0; 3];
+        assert!(outer.part("feedback").take("e", &mut out).is_err());
+        assert!(outer.take("e", &mut [0.0; 2]).is_err());
+        assert_eq!(inner.take_numbers::<1>("step").unwrap(), [4]);
+    }
+}

@@ -1,0 +1,13 @@
+//! What everything stands on: flat vectors, keyed randomness, messages, the ledger, the error. A closed list of five.
+
+pub mod error;
+pub mod flat;
+pub mod ledger;
+pub mod rng;
+pub mod wire;
+
+pub use error::{Error, Kind, Result};
+pub use flat::{Layout, Role, State, Tensor};
+pub use ledger::{Ledger, Link, Party, Purpose};
+pub use rng::{Stream, Use};
+pub use wire::{Reader, Writer};

@@ -1,0 +1,262 @@
+//! Keyed streams: the same (seed, use, client, index) gives the same numbers on any machine, in any interleaving.
+//!
+//! Word *i* of a stream is a mix of `key + i·φ`, two multiplications and three shifts (Stafford's variant 13 of the
+//! `SplitMix64` finaliser). A stream can therefore be read at any position without drawing what lies before it, which
+//! is what lets an encoder work in blocks. Key derivation, word order and the conversions to floats are frozen by
+//! golden values in the tests below: changing any of them changes every published run.
+
+/// What a stream is for. Two uses never share numbers. The discriminants are part of the frozen key derivation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Use {
+    /// Initial parameters.
+    Init = 1,
+    /// Which rows make a mini-batch; indexed by local step or epoch.
+    Batch = 2,
+    /// Random rounding and selection while encoding; indexed by round.
+    Encode = 3,
+    /// Numbers every rank must share, such as a random block; indexed by round.
+    Shared = 4,
+    /// Dealing data to clients.
+    Partition = 5,
+    /// Noise inside a workload (dropout, synthetic gradient noise); indexed by local step.
+    Noise = 6,
+    /// Who takes part; indexed by round.
+    Participation = 7,
+    /// Making a synthetic problem.
+    Problem = 8,
+    /// Encoding on the way down from a server; indexed by round.
+    Down = 9,
+    /// Sampling text from a trained model.
+    Sample = 10,
+    /// Faults injected by a fabric decorator.
+    Fault = 11,
+}
+
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Stafford's variant 13: a bijection of 64 bits with full avalanche.
+#[inline]
+const fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// A keyed stream of random words with a cursor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    key: u64,
+    next: u64,
+    spare: Option<u32>,
+}
+
+impl Stream {
+    /// The stream of `seed` for one use, one client (a rank or a federated client's id) and one index (a step, a
+    /// round, an epoch).
+    pub fn new(seed: u64, purpose: Use, client: u64, index: u64) -> Self {
+        let mut key = mix(seed.wrapping_add(GOLDEN));
+        for part in [purpose as u64, client, index] {
+            key = mix(key ^ part.wrapping_mul(GOLDEN).wrapping_add(part.rotate_left(32)));
+        }
+        Self { key, next: 0, spare: None }
+    }
+
+    /// A stream derived from this one for part `index` (a tensor, a bucket, a chunk), whatever has been drawn.
+    #[must_use]
+    pub fn part(&self, index: u64) -> Self {
+        Self { key: mix(self.key ^ index.wrapping_add(1).wrapping_mul(GOLDEN)), next: 0, spare: None }
+    }
+
+    /// Word `i`, without moving the cursor.
+    #[inline]
+    pub fn word_at(&self, i: u64) -> u64 {
+        mix(self.key.wrapping_add(i.wrapping_mul(GOLDEN)))
+    }
+
+    /// Two uniform numbers in [0, 1) at pair position `i` (entries `2i` and `2i + 1` of a vector), 24 bits each,
+    /// without moving the cursor.
+    #[inline]
+    pub fn pair_at(&self, i: u64) -> (f32, f32) {
+        let word = self.word_at(i);
+        (unit(word as u32), unit((word >> 32) as u32))
+    }
+
+    /// Fills `out` with uniform numbers in [0, 1): entry `j` of the stream's vector is `from + j`; `from` is even.
+    #[inline]
+    pub fn uniforms_at(&self, from: u64, out: &mut [f32]) {
+        debug_assert_eq!(from % 2, 0, "pairs begin at even positions");
+        let (pairs, rest) = out.as_chunks_mut::<2>();
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            let (a, b) = self.pair_at(from / 2 + i as u64);
+            *pair = [a, b];
+        }
+        if let [last] = rest {
+            *last = self.pair_at(from / 2 + pairs.len() as u64).0;
+        }
+    }
+
+    /// The next 64 bits.
+    #[inline]
+    pub fn next_u64(&mut self) -> u64 {
+        let word = self.word_at(self.next);
+        self.next += 1;
+        word
+    }
+
+    /// The next 32 bits: low half of a word first, then its high half.
+    #[inline]
+    pub fn next_u32(&mut self) -> u32 {
+        if let Some(high) = self.spare.take() {
+            return high;
+        }
+        let word = self.next_u64();
+        self.spare = Some((word >> 32) as u32);
+        word as u32
+    }
+
+    /// Uniform in [0, 1) with 24 bits.
+    #[inline]
+    pub fn uniform(&mut self) -> f32 {
+        unit(self.next_u32())
+    }
+
+    /// Uniform in [0, 1) with 53 bits.
+    #[inline]
+    pub fn uniform64(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// Uniform in `0..n` (Lemire's multiply-and-reject, exactly uniform); `n` must be positive.
+    pub fn below(&mut self, n: u64) -> u64 {
+        debug_assert!(n > 0, "an empty range has no member");
+        loop {
+            let wide = u128::from(self.next_u64()) * u128::from(n);
+            let low = wide as u64;
+            if low >= n || low >= n.wrapping_neg() % n {
+                return (wide >> 64) as u64;
+            }
+        }
+    }
+
+    /// Standard normal, by Box and Muller with `libm`'s logarithm and cosine, so that every CPU agrees.
+    pub fn normal(&mut self) -> f32 {
+        let u = 1.0 - self.uniform64();
+        let v = self.uniform64();
+        (libm::sqrt(-2.0 * libm::log(u)) * libm::cos(std::f64::consts::TAU * v)) as f32
+    }
+
+    /// Shuffles in place (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            let j = self.below(i as u64 + 1) as usize;
+            items.swap(i, j);
+        }
+    }
+
+    /// Gamma(shape, 1) by Marsaglia and Tsang; `shape` must be positive. The building block of a Dirichlet draw.
+    pub fn gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            let u = 1.0 - self.uniform64();
+            return self.gamma(shape + 1.0) * libm::pow(u, 1.0 / shape);
+        }
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / libm::sqrt(9.0 * d);
+        loop {
+            let x = f64::from(self.normal());
+            let v = 1.0 + c * x;
+            if v <= 0.0 {
+                continue;
+            }
+            let v = v * v * v;
+            let u = 1.0 - self.uniform64();
+            if libm::log(u) < 0.5 * x * x + d - d * v + d * libm::log(v) {
+                return d * v;
+            }
+        }
+    }
+}
+
+#[inline]
+fn unit(bits: u32) -> f32 {
+    (bits >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_key_gives_the_same_numbers_wherever_it_is_read() {
+        let mut a = Stream::new(7, Use::Encode, 3, 11);
+        let b = Stream::new(7, Use::Encode, 3, 11);
+        for i in 0..100 {
+            assert_eq!(a.next_u64(), b.word_at(i));
+        }
+        let mut out = [0.0; 7];
+        b.uniforms_at(4, &mut out);
+        assert_eq!(out[0], b.pair_at(2).0);
+        assert_eq!(out[6], b.pair_at(5).0);
+        let mut c = Stream::new(7, Use::Encode, 3, 11);
+        let (low, high) = b.pair_at(0);
+        assert_eq!((c.uniform(), c.uniform()), (low, high));
+    }
+
+    #[test]
+    fn every_part_of_the_key_matters() {
+        let word = |s, u, c, i| Stream::new(s, u, c, i).word_at(0);
+        let base = word(1, Use::Batch, 2, 3);
+        for other in [
+            word(2, Use::Batch, 2, 3),
+            word(1, Use::Encode, 2, 3),
+            word(1, Use::Batch, 3, 3),
+            word(1, Use::Batch, 2, 4),
+            word(1, Use::Batch, 3, 2),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn moments_and_bits_look_uniform() {
+        let mut s = Stream::new(0, Use::Noise, 0, 0);
+        let n = 200_000;
+        let mut ones = [0u32; 64];
+        let (mut sum, mut squares, mut normal, mut normal2) = (0.0, 0.0, 0.0, 0.0);
+        for _ in 0..n {
+            let w = s.next_u64();
+            for (bit, count) in ones.iter_mut().enumerate() {
+                *count += (w >> bit) as u32 & 1;
+            }
+            let u = f64::from(s.uniform());
+            sum += u;
+            squares += u * u;
+            let z = f64::from(s.normal());
+            normal += z;
+            normal2 += z * z;
+        }
+        let n = f64::from(n);
+        // Six standard errors of each statistic.
+        for count in ones {
+            assert!((f64::from(count) - n / 2.0).abs() < 6.0 * (n / 4.0).sqrt());
+        }
+        assert!((sum / n - 0.5).abs() < 6.0 * (1.0 / 12.0f64).sqrt() / n.sqrt());
+        assert!((squares / n - 1.0 / 3.0).abs() < 6.0 * 0.3 / n.sqrt());
+        assert!((normal / n).abs() < 6.0 / n.sqrt());
+        assert!((normal2 / n - 1.0).abs() < 6.0 * 2f64.sqrt() / n.sqrt());
+    }
+
+    #[test]
+    fn below_is_in_range_and_gamma_has_its_mean() {
+        let mut s = Stream::new(5, Use::Partition, 0, 0);
+        let mut seen = [0u32; 7];
+        for _ in 0..7000 {
+            seen[s.below(7) as usize] += 1;
+        }
+        assert!(seen.iter().all(|&c| (800..1200).contains(&c)), "{seen:?}");
+        for shape in [0.3, 1.0, 4.5] {
+            let mean = (0..20_000).map(|_| s.gamma(shape)).sum::<f64>() / 20_000.0;
+            assert!((mean - shape).abs() < 6.0 * (shape / 20_000.0).sqrt(), "{shape} {mean}");
+        }
+    }
+}
