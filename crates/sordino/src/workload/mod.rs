@@ -2,7 +2,7 @@
 
 mod rows;
 
-pub use rows::Rows;
+pub use rows::{Deal, Rows};
 
 use crate::base::{Layout, Result, Stream, Use};
 

@@ -1,7 +1,7 @@
 //! Which rows make a mini-batch.
 
 use super::{Batch, Draw};
-use crate::base::{Stream, Use};
+use crate::base::{Error, Result, Stream, Use};
 
 /// One worker's supply of training rows.
 ///
@@ -116,6 +116,34 @@ impl Rows {
         };
         Stream::new(seed, Use::Batch, client, epoch).shuffle(&mut self.order);
         self.shuffled = Some((seed, epoch));
+    }
+}
+
+/// How training rows come to workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deal {
+    /// Dealt anew each epoch, so that every worker sees the same distribution.
+    Iid,
+    /// One fixed list of row numbers per worker.
+    Shards(Vec<Vec<u32>>),
+}
+
+impl Deal {
+    /// The supply of worker `rank` of `workers` out of `total` rows.
+    pub fn rows(&self, total: usize, rank: usize, workers: usize) -> Result<Rows> {
+        let rows = match self {
+            Self::Iid => Rows::dealt(total, rank, workers),
+            Self::Shards(shards) if shards.len() == workers => Rows::shard(shards[rank].clone()),
+            Self::Shards(shards) => {
+                return Err(Error::mismatch(format!("{} shards cannot be dealt to {workers} workers", shards.len())));
+            }
+        };
+        if rows.is_empty() {
+            return Err(Error::request(format!(
+                "worker {rank} of {workers} holds no training rows: use fewer workers or another partition"
+            )));
+        }
+        Ok(rows)
     }
 }
 
