@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod compress;
+pub mod grammar;
 pub mod workload;
 
 pub use base::{Error, Result};

@@ -1,0 +1,222 @@
+//! Over what a compressor takes its scales, selections and levels: a tensor, the model, or buckets.
+//!
+//! Most codecs look at one piece of the vector at a time. A leaf writes that as a [`Piece`]; [`Pieces`] cuts the
+//! vector, keeps small tensors dense and strings the bodies together.
+
+use std::ops::Range;
+
+use super::{Class, Coding, Compressor};
+use crate::base::{Error, Layout, Reader, Result, Stream, Writer};
+use crate::grammar::Args;
+
+/// Tensors of fewer entries travel dense beside larger ones: a scale or an index would cost more than it saves.
+pub const SMALL: usize = 64;
+
+/// How a vector is cut into pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One piece a tensor.
+    Tensor,
+    /// One piece in all.
+    Model,
+    /// Pieces of at most that many entries, which do not cross tensors.
+    Bucket(usize),
+}
+
+impl Scope {
+    /// Reads `tensor`, `model` or `bucket(n)` from the key `scope`.
+    pub fn from_args(args: &Args) -> Result<Self> {
+        let element = args.element("scope")?;
+        match (element.name.as_str(), element.positional.as_slice()) {
+            ("tensor", []) => Ok(Self::Tensor),
+            ("model", []) => Ok(Self::Model),
+            ("bucket", [crate::grammar::Value::Number(n)]) if *n >= 1.0 && n.fract() == 0.0 => {
+                Ok(Self::Bucket(*n as usize))
+            }
+            _ => Err(Error::request(format!("`scope` must be tensor, model or bucket(n), but `{element}` came"))),
+        }
+    }
+}
+
+/// A codec of one piece.
+///
+/// # Contract
+/// As for [`Compressor`], on `x.len()` entries of one piece: at most `bound(n)` bytes, deterministic given the stream,
+/// decoding fills `out` or returns an error.
+pub trait Piece: Send {
+    /// What is promised on a piece of `n` entries.
+    fn class(&self, n: usize) -> Class;
+
+    /// The most bytes for `n` entries.
+    fn bound(&self, n: usize) -> usize;
+
+    /// Appends the body of one piece.
+    fn encode(&mut self, x: &[f32], stream: &Stream, out: &mut Writer);
+
+    /// Reads one piece.
+    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()>;
+}
+
+/// A piece codec over a whole vector.
+pub struct Pieces<P> {
+    piece: P,
+    scope: Scope,
+    plan: Option<(Layout, Plan)>,
+    together: Vec<f32>,
+}
+
+/// Which ranges travel dense and which are coded, in the order of the vector.
+#[derive(Clone, Debug, Default)]
+struct Plan {
+    dense: Vec<Range<usize>>,
+    coded: Vec<Range<usize>>,
+}
+
+impl Plan {
+    fn new(layout: &Layout, scope: Scope) -> Self {
+        let ranges = layout.ranges();
+        // Where every tensor is small (a toy, a short linear model) there is nothing larger to travel beside.
+        let keep_small = ranges.iter().any(|r| r.len() >= SMALL);
+        let mut plan = Self::default();
+        for range in ranges.iter().filter(|r| !r.is_empty()) {
+            if keep_small && range.len() < SMALL {
+                plan.dense.push(range.clone());
+                continue;
+            }
+            match scope {
+                Scope::Tensor => plan.coded.push(range.clone()),
+                Scope::Bucket(n) => {
+                    plan.coded.extend(range.clone().step_by(n).map(|from| from..(from + n).min(range.end)));
+                }
+                Scope::Model => match plan.coded.last_mut() {
+                    Some(last) if last.end == range.start => last.end = range.end,
+                    _ => plan.coded.push(range.clone()),
+                },
+            }
+        }
+        plan
+    }
+
+    fn dense_len(&self) -> usize {
+        self.dense.iter().map(Range::len).sum()
+    }
+
+    fn coded_len(&self) -> usize {
+        self.coded.iter().map(Range::len).sum()
+    }
+}
+
+impl<P: Piece> Pieces<P> {
+    /// `piece` applied with `scope`.
+    pub fn new(piece: P, scope: Scope) -> Self {
+        Self { piece, scope, plan: None, together: Vec::new() }
+    }
+
+    /// The plan for `layout`, taken out so that the codec can be used beside it.
+    fn plan(&mut self, layout: &Layout) -> Plan {
+        match self.plan.take() {
+            Some((of, plan)) if of == *layout => plan,
+            _ => Plan::new(layout, self.scope),
+        }
+    }
+}
+
+impl<P: Piece> Compressor for Pieces<P> {
+    fn class(&self, layout: &Layout) -> Class {
+        let plan = Plan::new(layout, self.scope);
+        let whole = [plan.coded_len()];
+        let lengths: Vec<usize> = match self.scope {
+            Scope::Model => whole.into(),
+            _ => plan.coded.iter().map(Range::len).collect(),
+        };
+        let classes = lengths.into_iter().filter(|n| *n > 0).map(|n| self.piece.class(n));
+        classes.reduce(weaker).unwrap_or(Class::Lossless)
+    }
+
+    fn bound(&self, layout: &Layout) -> usize {
+        let plan = Plan::new(layout, self.scope);
+        let coded = match self.scope {
+            Scope::Model if plan.coded.is_empty() => 0,
+            Scope::Model => self.piece.bound(plan.coded_len()),
+            _ => plan.coded.iter().map(|r| self.piece.bound(r.len())).sum(),
+        };
+        4 * plan.dense_len() + coded
+    }
+
+    fn encode(&mut self, given: &[f32], at: &Coding, out: &mut Writer) -> Result<()> {
+        let plan = self.plan(at.layout);
+        for range in &plan.dense {
+            out.f32s(&given[range.clone()]);
+        }
+        if self.scope == Scope::Model && plan.coded.len() > 1 {
+            self.together.clear();
+            for range in &plan.coded {
+                self.together.extend_from_slice(&given[range.clone()]);
+            }
+            self.piece.encode(&self.together, &at.stream.part(0), out);
+        } else {
+            for (i, range) in plan.coded.iter().enumerate() {
+                self.piece.encode(&given[range.clone()], &at.stream.part(i as u64), out);
+            }
+        }
+        self.plan = Some((at.layout.clone(), plan));
+        Ok(())
+    }
+
+    fn decode(&mut self, body: &mut Reader, layout: &Layout, out: &mut [f32]) -> Result<()> {
+        let plan = self.plan(layout);
+        let read = self.read(&plan, body, out);
+        self.plan = Some((layout.clone(), plan));
+        read
+    }
+}
+
+impl<P: Piece> Pieces<P> {
+    fn read(&mut self, plan: &Plan, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+        for range in &plan.dense {
+            body.f32s(&mut out[range.clone()])?;
+        }
+        if self.scope == Scope::Model && plan.coded.len() > 1 {
+            self.together.resize(plan.coded_len(), 0.0);
+            self.piece.decode(body, &mut self.together)?;
+            let mut from = 0;
+            for range in &plan.coded {
+                out[range.clone()].copy_from_slice(&self.together[from..from + range.len()]);
+                from += range.len();
+            }
+            return Ok(());
+        }
+        plan.coded.iter().try_for_each(|range| self.piece.decode(body, &mut out[range.clone()]))
+    }
+}
+
+/// The weaker of two promises, which is what both pieces together keep.
+fn weaker(a: Class, b: Class) -> Class {
+    use Class::{Clipping, Contractive, Lossless, Unbiased};
+    match (a, b) {
+        (Lossless, other) | (other, Lossless) => other,
+        (Unbiased { omega: x }, Unbiased { omega: y }) => Unbiased { omega: x.max(y) },
+        (Contractive { delta: x }, Contractive { delta: y }) => Contractive { delta: x.min(y) },
+        _ => Clipping,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Role, Tensor};
+
+    #[test]
+    fn buckets_do_not_cross_tensors_and_small_tensors_are_dense() {
+        let layout = Layout::new([
+            Tensor::new("a", &[100], Role::Weight),
+            Tensor::new("b", &[10], Role::Bias),
+            Tensor::new("c", &[64], Role::Weight),
+        ]);
+        let plan = Plan::new(&layout, Scope::Bucket(64));
+        assert_eq!(plan.coded, [0..64, 64..100, 110..174]);
+        assert_eq!(plan.dense, std::slice::from_ref(&(100..110)));
+        assert_eq!(Plan::new(&layout, Scope::Model).coded, [0..100, 110..174]);
+        assert_eq!(Plan::new(&Layout::vector(4), Scope::Tensor).coded, std::slice::from_ref(&(0..4)));
+    }
+}
