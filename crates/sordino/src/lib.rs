@@ -4,9 +4,22 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aggregate;
 pub mod base;
+pub mod buffers;
 pub mod compress;
+pub mod engine;
+pub mod exchange;
+pub mod fabric;
+pub mod feedback;
 pub mod grammar;
+pub mod local;
+pub mod optim;
+pub mod participation;
+pub mod payload;
+pub mod recipe;
+pub mod schedule;
+pub mod topology;
 pub mod workload;
 
 pub use base::{Error, Result};

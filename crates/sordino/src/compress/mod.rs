@@ -93,3 +93,6 @@ pub trait Linear {
     /// Overwrites `out` with the vector that `short` stands for.
     fn lift(&mut self, short: &[f32], at: &Coding, out: &mut [f32]);
 }
+
+/// Keys that every element of the axis takes.
+pub const COMMON: &[grammar::Key] = &[];

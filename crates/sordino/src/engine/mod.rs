@@ -1,0 +1,8 @@
+//! The round, who carries it out, and the handle that callers hold.
+
+mod round;
+mod session;
+mod worker;
+
+pub use session::{Parts, Session};
+pub use worker::{Times, Told, Worker};

@@ -1,0 +1,109 @@
+//! The handle that callers hold: a worker with its port.
+
+use std::sync::Arc;
+
+use super::round;
+use super::worker::{Told, Worker};
+use crate::aggregate::Aggregator;
+use crate::base::{Result, State};
+use crate::buffers::Buffers;
+use crate::compress::Compressor;
+use crate::exchange::Exchange;
+use crate::fabric::{Clock, Port};
+use crate::feedback::Feedback;
+use crate::local::{Local, Meeting};
+use crate::optim::{Chain, Optimizer};
+use crate::payload::Payload;
+use crate::schedule::Schedule;
+use crate::workload::{Batch, Start, Workload};
+
+/// One choice per axis, built. Only `recipe` makes these.
+pub struct Parts {
+    /// The base optimizer.
+    pub optimizer: Optimizer,
+    /// How silent steps are spent.
+    pub local: Box<dyn Local>,
+    /// What a meeting does to optimizer state.
+    pub meeting: Meeting,
+    /// Rows per worker and step.
+    pub batch: Batch,
+    /// When to speak.
+    pub schedule: Box<dyn Schedule>,
+    /// What is offered.
+    pub payload: Payload,
+    /// A vector as few bytes.
+    pub compressor: Box<dyn Compressor>,
+    /// What was not said is remembered.
+    pub feedback: Box<dyn Feedback>,
+    /// Many become one.
+    pub aggregator: Box<dyn Aggregator>,
+    /// How agreement is reached.
+    pub exchange: Box<dyn Exchange>,
+    /// The outer step.
+    pub outer: Chain,
+    /// What a meeting does to buffers.
+    pub buffers: Buffers,
+    /// Time, as an argument.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A worker with its port.
+///
+/// `round` does everything. A caller that owns its loop uses `open`, makes its own steps from `worker().point()`,
+/// writes what it found into `worker().offer()` (or moves `point`, for parameters), and calls `close`.
+pub struct Session {
+    worker: Worker,
+    port: Box<dyn Port>,
+}
+
+impl Session {
+    /// Joins a worker and its port.
+    pub fn new(worker: Worker, port: Box<dyn Port>) -> Self {
+        Self { worker, port }
+    }
+
+    /// The worker.
+    pub fn worker(&mut self) -> &mut Worker {
+        &mut self.worker
+    }
+
+    /// The port.
+    pub fn port(&mut self) -> &mut dyn Port {
+        &mut *self.port
+    }
+
+    /// Whether all steps are done.
+    pub fn done(&self) -> bool {
+        self.worker.total().is_some_and(|total| self.worker.position().1 >= total)
+    }
+
+    /// One round with our own local steps; `flags` are rank 0's decisions for everybody.
+    pub fn round(&mut self, workload: &mut dyn Workload, flags: u8) -> Result<Told> {
+        round::round(&mut self.worker, &mut *self.port, workload, flags)
+    }
+
+    /// Opens a round: how many local steps to make from `worker().point()`.
+    pub fn open(&mut self) -> Result<u64> {
+        round::open(&mut self.worker, &mut *self.port)
+    }
+
+    /// Closes the round that `open` began.
+    pub fn close(&mut self, flags: u8) -> Result<Told> {
+        round::close(&mut self.worker, &mut *self.port, flags)
+    }
+
+    /// The model and buffers that an evaluation uses; a collective call.
+    pub fn evaluated(&mut self, workload: &mut dyn Workload) -> Result<Start> {
+        self.worker.evaluated(&mut *self.port, workload)
+    }
+
+    /// Everything the worker remembers.
+    pub fn save(&self) -> State {
+        self.worker.save()
+    }
+
+    /// Takes it back.
+    pub fn load(&mut self, state: &State) -> Result<()> {
+        self.worker.load(state)
+    }
+}

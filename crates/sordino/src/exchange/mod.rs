@@ -1,0 +1,141 @@
+//! How agreement is reached: who sends what to whom so that every rank ends with the same aggregate.
+
+mod frame;
+mod gather;
+mod reduce;
+mod star;
+
+pub use frame::Frame;
+pub use gather::Gather;
+pub use reduce::{Reduce, average, broadcast, everybodys};
+pub use star::Star;
+
+use crate::aggregate::Aggregator;
+use crate::base::{Error, Kind, Layout, Result, State, Stream, Use, flat};
+use crate::compress::Compressor;
+use crate::fabric::Port;
+use crate::grammar::{self, Element, Entry, Key};
+
+/// What a meeting works with.
+pub struct Talk<'a> {
+    /// This rank's end of the fabric.
+    pub port: &'a mut dyn Port,
+    /// How vectors become messages on the way up or across.
+    pub compressor: &'a mut dyn Compressor,
+    /// How many become one.
+    pub aggregator: &'a mut dyn Aggregator,
+    /// The tensors.
+    pub layout: &'a Layout,
+    /// The run's seed.
+    pub seed: u64,
+    /// What every frame of this meeting carries and is checked against.
+    pub frame: Frame,
+    /// Rows per rank, where the aggregator weighs; else empty.
+    pub weights: &'a [f32],
+}
+
+impl Talk<'_> {
+    fn weight(&self, rank: usize) -> f32 {
+        self.weights.get(rank).copied().unwrap_or(1.0)
+    }
+
+    /// The private encoding stream of a rank, and the one all ranks share, for this round.
+    fn streams(&self, rank: usize) -> (Stream, Stream) {
+        (
+            Stream::new(self.seed, Use::Encode, rank as u64, self.frame.round),
+            Stream::new(self.seed, Use::Shared, 0, self.frame.round),
+        )
+    }
+}
+
+/// How agreement is reached.
+///
+/// # Contract
+/// `begin` takes what this rank gives and overwrites `said` with what it was understood to have said; `finish`
+/// overwrites `agreed` with the aggregate, the same bits on every rank, and returns the flags that rank 0 sent along.
+/// Between the two the exchange may hold messages in flight; what it holds is part of its state. A vector that is not
+/// finite is refused as diverged before anything is sent, on the rank that has it.
+pub trait Exchange: Send {
+    /// Sends what this rank gives.
+    fn begin(&mut self, talk: &mut Talk, given: &[f32], said: &mut [f32]) -> Result<()>;
+
+    /// Waits for the others and agrees.
+    fn finish(&mut self, talk: &mut Talk, agreed: &mut [f32]) -> Result<u8>;
+
+    /// Puts what is remembered between rounds into `state`.
+    fn save(&self, _state: &mut State) {}
+
+    /// Takes it back.
+    fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What builds an exchange once the way down is built by its caller.
+pub enum Plan {
+    /// All messages to all ranks.
+    Gather,
+    /// Reduce-scatter and all-gather of a linear code.
+    Reduce,
+    /// Through the server on rank 0, with a compressor and a feedback on the way down.
+    Star {
+        /// The compressor on the way down.
+        down: Element,
+        /// The feedback on the way down.
+        feedback: Element,
+    },
+    /// `reduce` where compressor and aggregator are linear, else `gather`.
+    Auto,
+}
+
+/// Every element of the axis, in alphabetical order.
+pub const ENTRIES: &[&Entry<Plan>] = &[
+    &Entry {
+        name: "auto",
+        about: "reduce where compressor and aggregator are linear, else gather; written down once resolved",
+        keys: &[],
+        build: |_| Ok(Plan::Auto),
+    },
+    &Entry {
+        name: "gather",
+        about: "every rank's message to every rank; right for few workers",
+        keys: &[],
+        build: |_| Ok(Plan::Gather),
+    },
+    &Entry {
+        name: "reduce",
+        about: "rank r adds up chunk r and sends it back: 2(N-1)/N of the vector each way, linear codes only",
+        keys: &[],
+        build: |_| Ok(Plan::Reduce),
+    },
+    &Entry {
+        name: "star",
+        about: "through a server on rank 0, which may compress on the way down",
+        keys: &[
+            Key { name: "down", default: "dense", about: "compressor on the way down" },
+            Key { name: "feedback", default: "none", about: "feedback of the server on the way down" },
+        ],
+        build: |args| {
+            Ok(Plan::Star { down: args.element("down")?.clone(), feedback: args.element("feedback")?.clone() })
+        },
+    },
+];
+
+/// The plan that an element names.
+pub fn plan(element: &Element) -> Result<Plan> {
+    grammar::build("exchange", ENTRIES, element)
+}
+
+/// Refuses a vector that is not finite: it is a finding about training, not a message.
+fn refuse_unfinite(given: &[f32]) -> Result<()> {
+    if flat::is_finite(given) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Diverged,
+        "a vector to be sent is not finite: training has diverged; a lower optim.rate may help",
+    ))
+}
+
+#[cfg(test)]
+mod tests;

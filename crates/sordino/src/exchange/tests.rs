@@ -1,0 +1,174 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::aggregate::{Mean, Weighted};
+use crate::base::Purpose;
+use crate::compress::{Dense, Pieces, Scope, TopK};
+use crate::fabric::{Fault, Faulty, Metered, Still, connect, on_threads};
+use crate::feedback::Residual;
+
+fn given(rank: usize, len: usize) -> Vec<f32> {
+    let mut s = Stream::new(3, Use::Problem, rank as u64, 0);
+    (0..len).map(|_| s.normal()).collect()
+}
+
+/// What `rank` is told through the exchange that `make` makes, with its ledger.
+fn agree(
+    size: usize,
+    len: usize,
+    make: impl Fn() -> Box<dyn Exchange> + Sync,
+    weights: &[f32],
+) -> Vec<(Vec<f32>, Vec<f32>, u8, crate::base::Ledger)> {
+    let layout = Layout::vector(len);
+    let ports = connect(size).into_iter().map(|p| Metered::new(p, Arc::new(Still))).collect();
+    on_threads(ports, |mut port| {
+        let (rank, mut exchange) = (port.rank(), make());
+        let mut aggregator: Box<dyn Aggregator> =
+            if weights.is_empty() { Box::new(Mean::default()) } else { Box::new(Weighted::default()) };
+        let mut talk = Talk {
+            port: &mut port,
+            compressor: &mut Dense,
+            aggregator: &mut *aggregator,
+            layout: &layout,
+            seed: 1,
+            frame: Frame { round: 4, silence: 2, flags: if rank == 0 { 5 } else { 0 } },
+            weights,
+        };
+        let (mut said, mut agreed) = (vec![0.0; len], vec![0.0; len]);
+        exchange.begin(&mut talk, &given(rank, len), &mut said)?;
+        let flags = exchange.finish(&mut talk, &mut agreed)?;
+        let ledger = port.meter().unwrap().ledger.clone();
+        Ok((said, agreed, flags, ledger))
+    })
+    .unwrap()
+}
+
+/// The most bytes a frame adds to a body here: round, silence, flags, length, seal.
+const OVERHEAD: usize = 1 + 1 + 1 + 3 + 4;
+
+fn star() -> Box<dyn Exchange> {
+    Box::new(Star::new(Box::new(Dense), Box::new(crate::feedback::None)))
+}
+
+#[test]
+fn gather_reduce_and_star_agree_bit_for_bit_for_every_size() {
+    for size in [1, 2, 3, 4, 7] {
+        for len in [1, 5, 64, 1001] {
+            let gather = agree(size, len, || Box::new(Gather::default()), &[]);
+            let mut naive = given(0, len);
+            (1..size).for_each(|r| flat::add(&mut naive, &given(r, len)));
+            flat::divide(&mut naive, size as f32);
+            for (rank, (said, agreed, flags, _)) in gather.iter().enumerate() {
+                assert_eq!((said, agreed, *flags), (&given(rank, len), &naive, 5));
+            }
+            for other in [agree(size, len, || Box::new(Reduce::default()), &[]), agree(size, len, star, &[])] {
+                for (a, b) in gather.iter().zip(&other) {
+                    assert_eq!((&a.0, &a.1, a.2), (&b.0, &b.1, b.2), "size {size} len {len}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn weights_make_the_mean_over_rows_and_equal_weights_the_plain_mean() {
+    let weights = [3.0, 1.0, 0.0];
+    let out = agree(3, 10, || Box::new(Reduce::default()), &weights);
+    for j in 0..10 {
+        let expected = (3.0 * given(0, 10)[j] + given(1, 10)[j]) / 4.0;
+        assert!((out[1].1[j] - expected).abs() < 1e-6);
+    }
+    let plain = agree(3, 10, || Box::new(Gather::default()), &[]);
+    let equal = agree(3, 10, || Box::new(Gather::default()), &[1.0; 3]);
+    assert_eq!(plain[2].1, equal[2].1);
+}
+
+#[test]
+fn reduce_moves_the_volume_of_a_ring_and_the_server_is_a_party_of_its_own() {
+    let (size, len) = (4, 10_000);
+    let ledger = |out: Vec<(Vec<f32>, Vec<f32>, u8, crate::base::Ledger)>| {
+        let mut all = crate::base::Ledger::default();
+        for o in &out {
+            all.merge(&o.3);
+        }
+        all
+    };
+    let (sent, received) = ledger(agree(size, len, || Box::new(Reduce::default()), &[])).busiest(size);
+    let ideal = 2 * (size - 1) * 4 * len / size;
+    for bytes in [sent, received] {
+        assert!(bytes as usize >= ideal && bytes as usize <= ideal + 6 * OVERHEAD, "{bytes} {ideal}");
+    }
+    let star = ledger(agree(size, len, star, &[]));
+    let (sent, received) = star.busiest(size);
+    assert!(sent as usize <= 4 * len + OVERHEAD && received as usize <= 4 * len + OVERHEAD);
+    assert_eq!(star.sent_by(crate::base::Party::Server), 3 * sent);
+    assert_eq!(star.received_by(crate::base::Party::Worker(0)), 0);
+}
+
+#[test]
+fn the_server_remembers_what_it_did_not_say() {
+    let top1 = || Box::new(Pieces::new(TopK::new(0.25), Scope::Tensor));
+    let mut exchange = Star::new(top1(), Box::new(Residual::new(0.0, 0)));
+    let layout = Layout::vector(4);
+    let mut port = connect(1).pop().unwrap();
+    let mut total = [0.0f32; 4];
+    for round in 0..4 {
+        let mut talk = Talk {
+            port: &mut port,
+            compressor: &mut Dense,
+            aggregator: &mut Mean::default(),
+            layout: &layout,
+            seed: 0,
+            frame: Frame { round, silence: 1, flags: 0 },
+            weights: &[],
+        };
+        let given = if round == 0 { [4.0, 3.0, 2.0, 1.0] } else { [0.0; 4] };
+        let (mut said, mut agreed) = ([0.0; 4], [0.0; 4]);
+        exchange.begin(&mut talk, &given, &mut said).unwrap();
+        exchange.finish(&mut talk, &mut agreed).unwrap();
+        assert_eq!(agreed.iter().filter(|v| **v != 0.0).count(), 1);
+        flat::add(&mut total, &agreed);
+    }
+    assert_eq!(total, [4.0, 3.0, 2.0, 1.0]);
+}
+
+#[test]
+fn disagreement_damage_and_divergence_are_named() {
+    let run = |silence: u64, fault: Fault, bad: f32| {
+        let ports: Vec<_> = connect(2).into_iter().map(|p| Faulty::new(p, fault, 9)).collect();
+        on_threads(ports, |mut port| {
+            let (layout, rank) = (Layout::vector(8), port.rank());
+            let mut talk = Talk {
+                port: &mut port,
+                compressor: &mut Dense,
+                aggregator: &mut Mean::default(),
+                layout: &layout,
+                seed: 0,
+                frame: Frame { round: 0, silence: if rank == 0 { 1 } else { silence }, flags: 0 },
+                weights: &[],
+            };
+            let mut exchange = Gather::default();
+            exchange.begin(&mut talk, &[bad; 8], &mut [0.0; 8])?;
+            exchange.finish(&mut talk, &mut [0.0; 8])
+        })
+        .unwrap_err()
+    };
+    assert!(run(2, Fault::default(), 1.0).to_string().contains("same recipe"));
+    let damaged = run(1, Fault { flip: 1.0, ..Fault::default() }, 1.0);
+    assert_eq!(damaged.kind(), Kind::Decode, "{damaged}");
+    assert_eq!(run(1, Fault::default(), f32::NAN).kind(), Kind::Diverged);
+}
+
+#[test]
+fn a_broadcast_gives_everybody_what_rank_0_has() {
+    let out = on_threads(connect(3), |mut port| {
+        let mut x = vec![port.rank() as f32 + 1.0; 3];
+        let frame = Frame { round: 0, silence: 1, flags: 0 };
+        broadcast(&mut port, &Purpose::Buffers, frame, &mut x)?;
+        let mut y = vec![port.rank() as f32; 3];
+        average(&mut port, &Purpose::Residual, frame, &mut y)?;
+        Ok((x, y))
+    })
+    .unwrap();
+    assert!(out.iter().all(|o| *o == (vec![1.0; 3], vec![1.0; 3])));
+}

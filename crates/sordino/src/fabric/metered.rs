@@ -1,0 +1,57 @@
+//! Metered: counts every byte where it moves, and the time spent waiting for words.
+
+use std::sync::Arc;
+
+use super::{Clock, Port, Tag};
+use crate::base::{Ledger, Link, Result};
+
+/// What a metered port has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Meter {
+    /// Bytes that this rank sent (or that the server it hosts sent), by link and purpose.
+    pub ledger: Ledger,
+    /// Seconds from asking for a word to having it.
+    pub wait: f64,
+}
+
+/// A port that counts.
+pub struct Metered<P> {
+    inner: P,
+    clock: Arc<dyn Clock>,
+    meter: Meter,
+}
+
+impl<P: Port> Metered<P> {
+    /// Counts what goes through `inner`, timed by `clock`.
+    pub fn new(inner: P, clock: Arc<dyn Clock>) -> Self {
+        Self { inner, clock, meter: Meter::default() }
+    }
+}
+
+impl<P: Port> Port for Metered<P> {
+    fn rank(&self) -> usize {
+        self.inner.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.inner.size()
+    }
+
+    fn send(&mut self, to: usize, tag: &Tag, bytes: &[u8]) -> Result<()> {
+        self.inner.send(to, tag, bytes)?;
+        let (from, to) = tag.parties(self.inner.rank(), to);
+        self.meter.ledger.count(&Link { from, to, purpose: tag.purpose.clone() }, bytes.len() as u64);
+        Ok(())
+    }
+
+    fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
+        let asked = self.clock.now();
+        let received = self.inner.receive(from, tag, into);
+        self.meter.wait += self.clock.now() - asked;
+        received
+    }
+
+    fn meter(&mut self) -> Option<&mut Meter> {
+        Some(&mut self.meter)
+    }
+}

@@ -1,0 +1,124 @@
+//! Ports: how bytes get from one rank to another. Every collective stands on two verbs.
+
+mod faulty;
+mod metered;
+mod threads;
+
+pub use faulty::{Fault, Faulty};
+pub use metered::{Meter, Metered};
+pub use threads::{ThreadPort, connect, on_threads};
+
+use crate::base::{Party, Purpose, Result};
+
+/// Time is an argument: real from the faces, virtual in a simulation.
+pub trait Clock: Send + Sync {
+    /// Seconds since some fixed moment.
+    fn now(&self) -> f64;
+
+    /// Seconds of processor time that the calling thread has used; 0 where that is unknown.
+    fn cpu(&self) -> f64 {
+        0.0
+    }
+}
+
+/// A clock that stands still: runs below the wall that nobody times.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> f64 {
+        0.0
+    }
+}
+
+/// Between whom a message goes: in a star rank 0 hosts the server, which is a party of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Worker to worker.
+    Across,
+    /// Worker to the server.
+    Up,
+    /// The server to a worker.
+    Down,
+}
+
+/// What a message is for and between whom; both ends state it, the ledger keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// What for.
+    pub purpose: Purpose,
+    /// Between whom.
+    pub way: Way,
+}
+
+impl Tag {
+    /// A message from worker to worker.
+    pub fn across(purpose: Purpose) -> Self {
+        Self { purpose, way: Way::Across }
+    }
+
+    /// The two parties of a message between two ranks.
+    pub fn parties(&self, from: usize, to: usize) -> (Party, Party) {
+        match self.way {
+            Way::Across => (Party::Worker(from), Party::Worker(to)),
+            Way::Up => (Party::Worker(from), Party::Server),
+            Way::Down => (Party::Server, Party::Worker(to)),
+        }
+    }
+}
+
+/// One rank's end of the fabric.
+///
+/// # Contract
+/// Messages between two ranks arrive in the order in which they were sent, whole. `send` does not wait for the
+/// receiver. `receive` waits until a message from that peer is there or says timeout; the buffer it is given is
+/// overwritten (and may be swapped for another, so that memory goes round in circles).
+pub trait Port: Send {
+    /// This rank, from 0.
+    fn rank(&self) -> usize;
+
+    /// How many ranks there are.
+    fn size(&self) -> usize;
+
+    /// Sends bytes to another rank.
+    fn send(&mut self, to: usize, tag: &Tag, bytes: &[u8]) -> Result<()>;
+
+    /// Receives the next message of another rank.
+    fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()>;
+
+    /// What a metering decorator has counted, if there is one.
+    fn meter(&mut self) -> Option<&mut Meter> {
+        None
+    }
+}
+
+/// All ranks but this one, in order.
+pub fn peers(port: &dyn Port) -> impl Iterator<Item = usize> + use<> {
+    let rank = port.rank();
+    (0..port.size()).filter(move |peer| *peer != rank)
+}
+
+impl<P: Port + ?Sized> Port for Box<P> {
+    fn rank(&self) -> usize {
+        (**self).rank()
+    }
+
+    fn size(&self) -> usize {
+        (**self).size()
+    }
+
+    fn send(&mut self, to: usize, tag: &Tag, bytes: &[u8]) -> Result<()> {
+        (**self).send(to, tag, bytes)
+    }
+
+    fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
+        (**self).receive(from, tag, into)
+    }
+
+    fn meter(&mut self) -> Option<&mut Meter> {
+        (**self).meter()
+    }
+}
+
+#[cfg(test)]
+mod tests;

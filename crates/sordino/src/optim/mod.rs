@@ -1,0 +1,224 @@
+//! What one step does to an update. Optimizers, local or outer, are chains of [`Transform`]s.
+
+mod adam;
+mod anneal;
+mod decay;
+mod max_norm;
+mod momentum;
+mod outer;
+mod rate;
+
+pub use adam::Adam;
+pub use anneal::{Anneal, CURVES, Curve};
+pub use decay::Decay;
+pub use max_norm::MaxNorm;
+pub use momentum::Momentum;
+pub use outer::{OUTER, build_outer};
+pub use rate::{PerRate, Rate};
+
+use std::cell::Cell;
+
+use crate::base::{Layout, Result, State, flat};
+use crate::grammar::{self, Element, Entry, Key};
+
+/// Where an update is being made.
+pub struct At<'a> {
+    /// The parameters that the gradient was taken at.
+    pub parameters: &'a [f32],
+    /// The raw gradient (for an outer chain: what was agreed).
+    pub gradient: &'a [f32],
+    /// The rate of this step, after annealing, before any clipping.
+    pub rate: f64,
+    /// The step, from 0.
+    pub step: u64,
+    /// The tensors.
+    pub layout: &'a Layout,
+    norm: Cell<Option<f64>>,
+}
+
+impl<'a> At<'a> {
+    /// A place: parameters, raw gradient, rate, step and layout.
+    pub fn new(parameters: &'a [f32], gradient: &'a [f32], rate: f64, step: u64, layout: &'a Layout) -> Self {
+        Self { parameters, gradient, rate, step, layout, norm: Cell::new(None) }
+    }
+
+    /// ‖g‖₂ of the raw gradient over all parameters, computed once when somebody asks.
+    pub fn gradient_norm(&self) -> f64 {
+        self.norm.get().unwrap_or_else(|| {
+            let norm = flat::norm(self.gradient);
+            self.norm.set(Some(norm));
+            norm
+        })
+    }
+}
+
+/// Rewrites an update in place.
+///
+/// # Contract
+/// `update` has one entry per parameter; what it becomes is *subtracted* from the parameters at the end of the chain.
+/// Fresh state means no history. Saving and loading state continues bit for bit.
+pub trait Transform: Send {
+    /// Rewrites `update`.
+    fn apply(&mut self, at: &At, update: &mut [f32]);
+
+    /// The moment vectors, for a meeting that resets or averages them.
+    fn moments(&mut self) -> Vec<&mut Vec<f32>> {
+        Vec::new()
+    }
+
+    /// How many steps were shortened by clipping since the last call.
+    fn clipped_steps(&mut self) -> u64 {
+        0
+    }
+
+    /// Puts what is remembered into `state`.
+    fn save(&self, _state: &mut State) {}
+
+    /// Takes it back.
+    fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Transforms applied one after another.
+#[derive(Default)]
+pub struct Chain(Vec<Box<dyn Transform>>);
+
+impl Chain {
+    /// A chain of the given links, first applied first.
+    pub fn new(links: Vec<Box<dyn Transform>>) -> Self {
+        Self(links)
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets all moments (`local.state = reset`).
+    pub fn reset(&mut self) {
+        for moment in self.moments() {
+            moment.fill(0.0);
+        }
+    }
+}
+
+impl Transform for Chain {
+    fn apply(&mut self, at: &At, update: &mut [f32]) {
+        for link in &mut self.0 {
+            link.apply(at, update);
+        }
+    }
+
+    fn moments(&mut self) -> Vec<&mut Vec<f32>> {
+        self.0.iter_mut().flat_map(|link| link.moments()).collect()
+    }
+
+    fn clipped_steps(&mut self) -> u64 {
+        self.0.iter_mut().map(|link| link.clipped_steps()).sum()
+    }
+
+    fn save(&self, state: &mut State) {
+        for (i, link) in self.0.iter().enumerate() {
+            let mut inner = State::default();
+            link.save(&mut inner);
+            state.put_all(&i.to_string(), inner);
+        }
+    }
+
+    fn load(&mut self, state: &State, layout: &Layout) -> Result<()> {
+        for (i, link) in self.0.iter_mut().enumerate() {
+            link.load(&state.part(&i.to_string()), layout)?;
+        }
+        Ok(())
+    }
+}
+
+/// A base optimizer: its peak rate with annealing, and the chain it makes.
+pub struct Optimizer {
+    /// The rate over time.
+    pub anneal: Anneal,
+    /// What a step does to a raw gradient.
+    pub chain: Chain,
+}
+
+const RATE: Key = Key { name: "rate", default: "auto", about: "peak learning rate; auto takes the task's" };
+const CLIP: Key = Key {
+    name: "clip",
+    default: "none",
+    about: "CELGC's gamma: a step is no longer than gamma (times momentum's growth); anneals with the rate",
+};
+const MAX_NORM: Key =
+    Key { name: "max_norm", default: "none", about: "rescales the gradient to at most this norm before anything else" };
+const SCHEDULE: Key = Key {
+    name: "schedule",
+    default: "auto",
+    about: "rate over time: constant, step, cosine, linear, each with warmup; auto takes the task's",
+};
+
+/// Every element of the axis `optim`.
+pub const ENTRIES: &[&Entry<Optimizer>] = &[
+    &Entry {
+        name: "adam",
+        about: "Adam with bias correction; decay is added to the gradient",
+        keys: &[RATE, BETA1, BETA2, EPS, DECAY, CLIP, MAX_NORM, SCHEDULE],
+        build: |args| {
+            let adam = Adam::new(args.fraction("beta1")?, args.fraction("beta2")?, args.positive("eps")?);
+            optimizer(args, vec![Decay::link(args)?, Some(Box::new(adam))])
+        },
+    },
+    &Entry {
+        name: "adamw",
+        about: "Adam with bias correction and decoupled weight decay",
+        keys: &[RATE, BETA1, BETA2, EPS, DECAY_W, CLIP, MAX_NORM, SCHEDULE],
+        build: |args| {
+            let adam = Adam::new(args.fraction("beta1")?, args.fraction("beta2")?, args.positive("eps")?);
+            optimizer(args, vec![Some(Box::new(adam)), Decay::link(args)?])
+        },
+    },
+    &Entry {
+        name: "sgd",
+        about: "stochastic gradient descent, with momentum in PyTorch's form",
+        keys: &[
+            RATE,
+            Key { name: "momentum", default: "auto", about: "mu of m = mu m + g; auto takes the task's" },
+            Key { name: "nesterov", default: "false", about: "step along g + mu m" },
+            DECAY,
+            CLIP,
+            MAX_NORM,
+            SCHEDULE,
+        ],
+        build: |args| {
+            let momentum = Momentum::link(args.fraction("momentum")?, args.flag("nesterov")?);
+            optimizer(args, vec![Decay::link(args)?, momentum])
+        },
+    },
+];
+
+const BETA1: Key = Key { name: "beta1", default: "0.9", about: "decay of the first moment" };
+const BETA2: Key = Key { name: "beta2", default: "0.999", about: "decay of the second moment" };
+const EPS: Key = Key { name: "eps", default: "1e-8", about: "added to the root of the second moment" };
+const DECAY: Key = Key { name: "decay", default: "0", about: "weight decay, added to the gradient as decay times x" };
+const DECAY_W: Key = Key { name: "decay", default: "0.01", about: "decoupled weight decay" };
+
+/// Puts the parts every optimizer has around its own.
+fn optimizer(args: &grammar::Args, own: Vec<Option<Box<dyn Transform>>>) -> Result<Optimizer> {
+    let anneal = Anneal::new(args.positive_or_zero("rate")?, anneal::build(args.element("schedule")?)?);
+    let mut links: Vec<Box<dyn Transform>> = Vec::new();
+    if let Some(norm) = args.optional("max_norm")? {
+        links.push(Box::new(MaxNorm::new(norm)));
+    }
+    links.extend(own.into_iter().flatten());
+    // gamma and the rate anneal together, so the threshold on the gradient's norm never moves.
+    let threshold = args.optional("clip")?.map(|gamma| gamma / anneal.peak());
+    links.push(Box::new(Rate::new(threshold)));
+    Ok(Optimizer { anneal, chain: Chain::new(links) })
+}
+
+/// Builds the base optimizer that an element names.
+pub fn build(element: &Element) -> Result<Optimizer> {
+    grammar::build("optim", ENTRIES, element)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+//! What `auto` stands for: numbers from the task's defaults, choices from the other choices.
+
+use super::Recipe;
+use crate::base::Result;
+use crate::exchange::{self, Plan};
+use crate::grammar::{Element, Value};
+use crate::{aggregate, compress};
+
+/// What a task suggests where a recipe says `auto`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Defaults {
+    /// Peak rate for SGD.
+    pub sgd_rate: f64,
+    /// Peak rate for Adam and AdamW.
+    pub adam_rate: f64,
+    /// Momentum for SGD.
+    pub momentum: f64,
+    /// The rate over time, as an element of `optim.schedule`.
+    pub anneal: &'static str,
+    /// Rows per worker and step.
+    pub batch: usize,
+    /// Threshold on gradient norms, γ/η of CELGC.
+    pub threshold: f64,
+    /// Threshold τ of clipping before sending.
+    pub tau: f64,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { sgd_rate: 0.1, adam_rate: 1e-3, momentum: 0.0, anneal: "constant", batch: 32, threshold: 1.0, tau: 1.0 }
+    }
+}
+
+fn number(element: &Element, key: &str) -> Option<f64> {
+    match element.named.get(key) {
+        Some(Value::Number(x)) => Some(*x),
+        _ => None,
+    }
+}
+
+/// Replaces `key` where it says `auto`; an absent key counts as `auto` if `absent` says so.
+fn fill(element: &mut Element, key: &str, absent: bool, value: Value) {
+    let auto = Value::Element(Element::word("auto"));
+    match element.named.get(key) {
+        Some(v) if *v == auto => {}
+        None if absent => {}
+        _ => return,
+    }
+    element.named.insert(key.to_owned(), value);
+}
+
+/// Resolves every `auto` of a recipe.
+pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
+    let mut optim = recipe.choice("optim")?.clone();
+    let rate = if optim.name == "sgd" { defaults.sgd_rate } else { defaults.adam_rate };
+    fill(&mut optim, "rate", true, Value::Number(rate));
+    let rate = number(&optim, "rate").unwrap_or(rate);
+    if optim.name == "sgd" {
+        fill(&mut optim, "momentum", true, Value::Number(defaults.momentum));
+    }
+    fill(&mut optim, "schedule", true, Value::parse(defaults.anneal)?);
+    fill(&mut optim, "clip", false, Value::Number(rate * defaults.threshold));
+    recipe.choose("optim", optim)?;
+
+    let mut local = recipe.choice("local")?.clone();
+    fill(&mut local, "batch", true, Value::Number(defaults.batch as f64));
+    recipe.choose("local", local)?;
+
+    let mut schedule = recipe.choice("schedule")?.clone();
+    if matches!(schedule.name.as_str(), "qsr" | "power") {
+        let base = number(&schedule, "base").unwrap_or(4.0);
+        fill(&mut schedule, "alpha", true, Value::Number(rate * libm::sqrt(1.2 * base)));
+        recipe.choose("schedule", schedule)?;
+    }
+
+    let mut codec = recipe.choice("compress")?.clone();
+    fill(&mut codec, "clip", false, Value::Number(defaults.tau));
+    if codec.name == "clipped" {
+        fill(&mut codec, "tau", true, Value::Number(defaults.tau));
+    }
+    recipe.choose("compress", codec.clone())?;
+
+    if recipe.choice("payload")?.name == "auto" {
+        let plain = codec.name == "dense" && codec.named.is_empty();
+        let plain = plain && recipe.choice("feedback")?.name == "none" && recipe.choice("exchange")?.name != "star";
+        recipe.choose("payload", Element::word(if plain { "parameters" } else { "displacement" }))?;
+    }
+    if matches!(exchange::plan(recipe.choice("exchange")?)?, Plan::Auto) {
+        let linear = compress::build(&codec)?.linear().is_some();
+        let linear = linear && aggregate::build(recipe.choice("aggregate")?)?.linear();
+        recipe.choose("exchange", Element::word(if linear { "reduce" } else { "gather" }))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! The axes: names, neutral elements, and what may be chosen on each.
+
+use crate::base::Result;
+use crate::grammar::{Element, Entry, Key, Listing, unknown};
+use crate::{
+    aggregate, buffers, compress, exchange, feedback, local, optim, participation, payload, schedule, topology,
+};
+
+/// One axis.
+pub struct Axis {
+    /// Its name: TOML key, `--set` key and Python keyword.
+    pub name: &'static str,
+    /// The question it answers.
+    pub about: &'static str,
+    /// The neutral element, as written.
+    pub neutral: &'static str,
+    /// What may be chosen; empty where the faces know (tasks).
+    pub elements: fn() -> Vec<Listing>,
+    /// Keys that every element of the axis takes.
+    pub common: &'static [Key],
+}
+
+fn list<T>(entries: &[&Entry<T>]) -> Vec<Listing> {
+    entries.iter().map(|e| e.listing()).collect()
+}
+
+const fn only(name: &'static str, about: &'static str) -> Listing {
+    Listing { name, about, keys: &[] }
+}
+
+/// How training rows come to workers. Partitions are made above the wall, where the data is.
+const PARTITIONS: &[Listing] = &[
+    only("contiguous", "rows in file order, in equal parts"),
+    Listing {
+        name: "dirichlet",
+        about: "label skew: each class is dealt in proportions drawn from a Dirichlet distribution",
+        keys: &[Key { name: "alpha", default: "0.5", about: "concentration; small is skewed" }],
+    },
+    only("iid", "dealt anew each epoch, so that every worker sees the same distribution"),
+    only("natural", "by the data's own clients"),
+];
+
+/// Every axis, in the order of a recipe.
+pub const AXES: &[Axis] = &[
+    Axis { name: "task", about: "what is trained", neutral: "quadratic", elements: Vec::new, common: &[] },
+    Axis {
+        name: "partition",
+        about: "how training rows come to workers",
+        neutral: "iid",
+        elements: || PARTITIONS.to_vec(),
+        common: &[],
+    },
+    Axis {
+        name: "optim",
+        about: "what one step does to an update: the base optimizer",
+        neutral: "sgd",
+        elements: || list(optim::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "local",
+        about: "how a worker spends its silent steps",
+        neutral: "descent",
+        elements: || list(local::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "schedule",
+        about: "when to speak",
+        neutral: "constant",
+        elements: || list(schedule::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "payload",
+        about: "what is offered, and in which unit",
+        neutral: "displacement",
+        elements: || {
+            [vec![only("auto", "parameters where they travel as they are, else displacement")], list(payload::ENTRIES)]
+                .concat()
+        },
+        common: &[],
+    },
+    Axis {
+        name: "compress",
+        about: "a vector as few bytes",
+        neutral: "dense",
+        elements: || list(compress::ENTRIES),
+        common: compress::COMMON,
+    },
+    Axis {
+        name: "feedback",
+        about: "what was not said is remembered",
+        neutral: "none",
+        elements: || list(feedback::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "aggregate",
+        about: "many become one",
+        neutral: "mean",
+        elements: || list(aggregate::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "exchange",
+        about: "how agreement is reached",
+        neutral: "gather",
+        elements: || list(exchange::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "topology",
+        about: "who may talk to whom",
+        neutral: "complete",
+        elements: || list(topology::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "participation",
+        about: "who is asked and when enough have come",
+        neutral: "everyone",
+        elements: || list(participation::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "staleness",
+        about: "how old a word may be",
+        neutral: "fresh",
+        elements: || vec![only("fresh", "only words of this round")],
+        common: &[],
+    },
+    Axis {
+        name: "privacy",
+        about: "what hides one contribution",
+        neutral: "none",
+        elements: || vec![only("none", "nothing is hidden")],
+        common: &[],
+    },
+    Axis {
+        name: "outer",
+        about: "what the agreed displacement goes through before it moves the model",
+        neutral: "none",
+        elements: || list(optim::OUTER),
+        common: &[],
+    },
+    Axis {
+        name: "buffers",
+        about: "what a meeting does to running statistics",
+        neutral: "average",
+        elements: || list(buffers::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "placement",
+        about: "where the layers live",
+        neutral: "replicate",
+        elements: || vec![only("replicate", "every worker holds the whole network")],
+        common: &[],
+    },
+];
+
+/// The axis of that name.
+pub fn find(name: &str) -> Result<&'static Axis> {
+    AXES.iter().find(|a| a.name == name).ok_or_else(|| unknown("axis", name, AXES.iter().map(|a| a.name)))
+}
+
+impl Axis {
+    /// Puts positional arguments under their keys and refuses unknown names. Tasks are left to the faces.
+    pub fn normalise(&self, element: &Element) -> Result<Element> {
+        let elements = (self.elements)();
+        if elements.is_empty() {
+            return Ok(element.clone());
+        }
+        let listing = elements.iter().find(|l| l.name == element.name).ok_or_else(|| {
+            unknown(&format!("element of `{}`", self.name), &element.name, elements.iter().map(|l| l.name))
+        })?;
+        let mut own = element.clone();
+        let common: Vec<_> = self.common.iter().filter_map(|k| own.named.remove_entry(k.name)).collect();
+        let mut own = listing.normalise(&own)?;
+        own.named.extend(common);
+        Ok(own)
+    }
+
+    /// The listing of an element with the common keys added.
+    pub fn listing(&self, name: &str) -> Option<(Listing, &'static [Key])> {
+        (self.elements)().into_iter().find(|l| l.name == name).map(|l| (l, self.common))
+    }
+}

@@ -1,0 +1,112 @@
+//! Refusals: mixes that make no sense, each with its reason and a cure.
+
+use super::Recipe;
+use crate::base::{Error, Result};
+use crate::compress::{self, Class};
+use crate::exchange::{self, Plan};
+use crate::payload::Payload;
+use crate::{aggregate, base::Layout, feedback, payload};
+
+/// Refuses a resolved recipe that makes no sense, with a reason and a cure.
+pub fn check(recipe: &Recipe) -> Result<()> {
+    let text = |axis: &str| recipe.choice(axis).map(ToString::to_string);
+    let refuse = |a: &str, b: &str, why: &str, cure: &str| -> Result<()> {
+        Err(Error::request(format!("`{a}={}` with `{b}={}`: {why}; {cure}", text(a)?, text(b)?)))
+    };
+    let payload = payload::build(recipe.choice("payload")?)?;
+    let memory = feedback::build(recipe.choice("feedback")?)?;
+    let mut codec = compress::build(recipe.choice("compress")?)?;
+    let aggregator = aggregate::build(recipe.choice("aggregate")?)?;
+    let schedule = recipe.choice("schedule")?;
+    let remembers = recipe.choice("feedback")?.name != "none";
+
+    if payload == Payload::Gradient && memory.looks_ahead() {
+        return refuse(
+            "payload",
+            "feedback",
+            "looking ahead subtracts a residual in gradient units from parameters",
+            "offer displacement, or set feedback.lambda=0",
+        );
+    }
+    let every_step =
+        schedule.name == "constant" && !matches!(schedule.named.get("every"), Some(v) if v.to_string() != "1");
+    if payload == Payload::Gradient && !every_step {
+        return refuse(
+            "payload",
+            "schedule",
+            "a gradient is offered at the point where everybody stands, so there are no silent steps",
+            "offer displacement or parameters, or set schedule=constant(1)",
+        );
+    }
+    // What a compressor promises does not depend on the layout's size here: any vector long enough shows its class.
+    let class = codec.class(&Layout::vector(4096));
+    let faithful = class == Class::Lossless || recipe.choice("compress")?.name == "half";
+    if payload == Payload::Parameters && (!faithful || remembers) {
+        return refuse(
+            "payload",
+            if remembers { "feedback" } else { "compress" },
+            "what is agreed replaces the model, so whatever is left unsaid is lost from it",
+            "offer displacement",
+        );
+    }
+    match exchange::plan(recipe.choice("exchange")?)? {
+        Plan::Reduce => {
+            if codec.linear().is_none() {
+                return refuse(
+                    "exchange",
+                    "compress",
+                    "an all-reduce adds messages up on the way, and these cannot be added",
+                    "use exchange=gather or exchange=star, or exchange=auto",
+                );
+            }
+            if !aggregator.linear() {
+                return refuse(
+                    "exchange",
+                    "aggregate",
+                    "an all-reduce can only add up",
+                    "use exchange=gather or exchange=star, or exchange=auto",
+                );
+            }
+        }
+        Plan::Star { down, feedback: way_down } => {
+            let down_class = compress::build(&down)?.class(&Layout::vector(4096));
+            let differences = recipe.choice("feedback")?.name == "ef21";
+            if differences && down_class != Class::Lossless && way_down.name != "ef21" {
+                return refuse(
+                    "feedback",
+                    "exchange",
+                    "EF21's shifts add up what was agreed, so what is lost on the way down is lost for good",
+                    "set exchange.feedback=ef21 as well, or exchange.down=dense",
+                );
+            }
+            if way_down.named.get("lambda").is_some_and(|v| v.to_string() != "0") {
+                return refuse(
+                    "exchange",
+                    "feedback",
+                    "nobody takes gradients on the way down, so nobody looks ahead there",
+                    "set exchange.feedback=residual",
+                );
+            }
+        }
+        Plan::Gather => {}
+        Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is checked")),
+    }
+    if recipe.choice("feedback")?.name == "ef21" && recipe.choice("aggregate")?.name != "mean" {
+        return refuse(
+            "feedback",
+            "aggregate",
+            "the mean of EF21's shifts is kept by adding up means of differences",
+            "use aggregate=mean",
+        );
+    }
+    let state = recipe.choice("local")?.named.get("state").map(ToString::to_string);
+    if payload == Payload::Gradient && state.is_some_and(|s| s != "keep") {
+        return refuse(
+            "local",
+            "payload",
+            "the optimizer runs after the exchange, alike on every rank, so a meeting has nothing to do to its state",
+            "set local.state=keep",
+        );
+    }
+    Ok(())
+}

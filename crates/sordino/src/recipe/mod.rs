@@ -1,0 +1,162 @@
+//! One choice per axis, checked; to TOML and back unchanged. The only room that builds.
+
+mod auto;
+mod axes;
+mod check;
+mod named;
+
+pub use auto::Defaults;
+pub use axes::{AXES, Axis};
+pub use check::check;
+pub use named::{ROWS, Row, row};
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use crate::base::{Error, Result};
+use crate::engine::Parts;
+use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star};
+use crate::fabric::Clock;
+use crate::grammar::{Element, Value, unknown};
+use crate::local::Descent;
+use crate::payload::Payload;
+use crate::{aggregate, buffers, compress, feedback, local, optim, participation, payload, schedule, topology};
+
+/// One choice per axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// The row that the choices began from, or `custom`.
+    pub method: String,
+    choices: BTreeMap<&'static str, Element>,
+}
+
+impl Default for Recipe {
+    /// All axes neutral: plain large-batch SGD.
+    fn default() -> Self {
+        let choices = AXES.iter().map(|axis| (axis.name, Element::word(axis.neutral))).collect();
+        Self { method: "custom".into(), choices }
+    }
+}
+
+impl Recipe {
+    /// The named row `name`.
+    pub fn named(name: &str) -> Result<Self> {
+        let row = row(name)?;
+        let mut recipe = Self { method: row.name.into(), ..Self::default() };
+        for (axis, element) in row.choices {
+            recipe.choose(axis, Element::parse(element)?)?;
+        }
+        Ok(recipe)
+    }
+
+    /// The choice on an axis.
+    pub fn choice(&self, axis: &str) -> Result<&Element> {
+        self.choices.get(axis).ok_or_else(|| unknown("axis", axis, AXES.iter().map(|a| a.name)))
+    }
+
+    /// Sets the choice on an axis; keys are checked and put under their names.
+    pub fn choose(&mut self, axis: &str, element: Element) -> Result<()> {
+        let axis = axes::find(axis)?;
+        let element = axis.normalise(&element)?;
+        self.choices.insert(axis.name, element);
+        Ok(())
+    }
+
+    /// Takes `axis=element` or `axis.key=value`, the form of `--set`.
+    pub fn set(&mut self, assignment: &str) -> Result<()> {
+        let (path, value) = assignment.split_once('=').ok_or_else(|| {
+            Error::request(format!("`{assignment}`: expected `axis=element` or `axis.key=value`, no `=` came"))
+        })?;
+        match path.trim().split_once('.') {
+            None => self.choose(path.trim(), Element::parse(value)?),
+            Some((axis, key)) => self.set_key(axis, key, Value::parse(value)?),
+        }
+        .map_err(|e| e.within(format!("`{assignment}`")))
+    }
+
+    /// Sets one key of the element on an axis.
+    pub fn set_key(&mut self, axis: &str, key: &str, value: Value) -> Result<()> {
+        let mut element = self.choice(axis)?.clone();
+        element.named.insert(key.to_owned(), value);
+        self.choose(axis, element)
+    }
+
+    /// The recipe as TOML: `method` and one line per axis, in the order of the axes.
+    pub fn to_toml(&self) -> String {
+        let mut text = format!("method = {:?}\n", self.method);
+        for axis in AXES {
+            let _ = writeln!(text, "{} = {:?}", axis.name, self.choices[axis.name].to_string());
+        }
+        text
+    }
+
+    /// Reads a recipe: `method` names the row it starts from (absent or `custom`: the neutral one), each axis is a
+    /// string `element(key=value)` or a table of keys, and anything else is refused. Keys in `also` are left to the
+    /// caller.
+    pub fn from_toml(text: &str, also: &[&str]) -> Result<Self> {
+        let table: toml::Table = text.parse().map_err(|e| Error::request(format!("not a TOML recipe: {e}")))?;
+        let mut recipe = match table.get("method").map(|m| m.as_str().unwrap_or_default()) {
+            None | Some("custom") => Self::default(),
+            Some(name) => Self::named(name)?,
+        };
+        for (key, value) in &table {
+            match value {
+                _ if key == "method" || also.contains(&key.as_str()) => {}
+                toml::Value::String(text) => recipe.choose(key, Element::parse(text)?)?,
+                toml::Value::Table(keys) => {
+                    for (name, value) in keys {
+                        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                        recipe.set_key(key, name, Value::parse(&text)?)?;
+                    }
+                }
+                other => {
+                    return Err(Error::request(format!(
+                        "`{key}` must be a string such as \"topk(0.01)\" or a table of keys, but `{other}` came"
+                    )));
+                }
+            }
+        }
+        Ok(recipe)
+    }
+
+    /// Replaces every `auto` by a number or a choice, from the task's defaults.
+    pub fn resolve(&mut self, defaults: &Defaults) -> Result<()> {
+        auto::resolve(self, defaults)
+    }
+
+    /// Builds the choices; `check` them first.
+    pub fn build(&self, clock: Arc<dyn Clock>) -> Result<Parts> {
+        topology::build(self.choice("topology")?)?;
+        participation::build(self.choice("participation")?)?;
+        let payload = payload::build(self.choice("payload")?)?;
+        let spending = local::build(self.choice("local")?)?;
+        Ok(Parts {
+            optimizer: optim::build(self.choice("optim")?)?,
+            local: Box::new(Descent::new(spending.batch, payload == Payload::Gradient)),
+            meeting: spending.state,
+            batch: spending.batch,
+            schedule: schedule::build(self.choice("schedule")?)?,
+            payload,
+            compressor: compress::build(self.choice("compress")?)?,
+            feedback: feedback::build(self.choice("feedback")?)?,
+            aggregator: aggregate::build(self.choice("aggregate")?)?,
+            exchange: build_exchange(self.choice("exchange")?)?,
+            outer: optim::build_outer(self.choice("outer")?)?,
+            buffers: buffers::build(self.choice("buffers")?)?,
+            clock,
+        })
+    }
+}
+
+fn build_exchange(element: &Element) -> Result<Box<dyn Exchange>> {
+    Ok(match exchange::plan(element)? {
+        Plan::Gather => Box::new(Gather::default()),
+        Plan::Reduce => Box::new(Reduce::default()),
+        Plan::Star { down, feedback } => Box::new(Star::new(compress::build(&down)?, feedback::build(&feedback)?)),
+        Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is built")),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! The named rows: every published method as choices, data and not code.
+
+use crate::base::Result;
+use crate::grammar::unknown;
+
+/// One published method.
+pub struct Row {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+    /// Where it is from.
+    pub paper: &'static str,
+    /// Its choices; every other axis is neutral.
+    pub choices: &'static [(&'static str, &'static str)],
+    /// What of the paper is pinned, and what is not.
+    pub notes: &'static str,
+}
+
+/// The row of that name.
+pub fn row(name: &str) -> Result<&'static Row> {
+    ROWS.iter().find(|r| r.name == name).ok_or_else(|| unknown("method", name, ROWS.iter().map(|r| r.name)))
+}
+
+/// Every row, in alphabetical order.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "bingrad-b",
+        about: "gradients in one bit: two levels per bucket, the means of both sides of the bucket's mean",
+        paper: "BinGrad and ORQ, arXiv 2002.11082",
+        choices: &[("payload", "gradient"), ("compress", "bingrad(b)")],
+        notes: "Bucket 2048 and the one-pass threshold are from memory of the paper; no error feedback, as there.",
+    },
+    Row {
+        name: "bingrad-pb",
+        about: "gradients in one bit: levels ±b, random inside and biased outside, b optimal",
+        paper: "BinGrad and ORQ, arXiv 2002.11082",
+        choices: &[("payload", "gradient"), ("compress", "bingrad(pb)")],
+        notes: "The condition for b is derived; no error feedback, as in the paper.",
+    },
+    Row {
+        name: "celgc",
+        about: "local clipped SGD with skipped rounds: a step is min(rate, gamma/|g|) long",
+        paper: "CELGC, arXiv 2205.05040 (NeurIPS 2022)",
+        choices: &[
+            ("optim", "sgd(momentum=0, clip=auto)"),
+            ("schedule", "constant(8)"),
+            ("payload", "parameters"),
+            ("exchange", "reduce"),
+            ("buffers", "local"),
+        ],
+        notes: "The paper tries I = 2 to 32. gamma/rate is the task's threshold. Meetings are at the end of a round; \
+                the authors' code averages before the gradient, which is the same trajectory.",
+    },
+    Row {
+        name: "clip-gd",
+        about: "clips every worker's gradient and averages: the baseline that stalls on unequal data",
+        paper: "baseline of Clip21, arXiv 2305.18929",
+        choices: &[
+            ("optim", "sgd(momentum=0, schedule=constant)"),
+            ("payload", "gradient"),
+            ("compress", "clipped(auto)"),
+        ],
+        notes: "The paper uses full local gradients: set local.batch=full.",
+    },
+    Row {
+        name: "clip21",
+        about: "clips the difference to a shift that both ends hold; clipping dies out and what is left is gradient descent",
+        paper: "Clip21, arXiv 2305.18929",
+        choices: &[
+            ("optim", "sgd(momentum=0, schedule=constant)"),
+            ("payload", "gradient"),
+            ("compress", "clipped(auto)"),
+            ("feedback", "ef21"),
+        ],
+        notes: "The paper uses full local gradients: set local.batch=full. With mini-batches it is their heuristic \
+                Clip21-SGD.",
+    },
+    Row {
+        name: "def",
+        about: "detached error feedback: gradients at x minus 0.3 of the residual, one random block sent, the same everywhere",
+        paper: "DEF, arXiv 2004.05298v3 (ICML 2022)",
+        choices: &[
+            ("compress", "block(0.015625)"),
+            ("feedback", "residual(lambda=0.3, evaluate=mean)"),
+            ("exchange", "reduce"),
+        ],
+        notes: "Ratio 64 and lambda 0.3 are the authors'. Evaluated at x minus the mean residual, as their code does; \
+                feedback.evaluate=x is the other reading.",
+    },
+    Row {
+        name: "diloco",
+        about: "many AdamW steps, then outer Nesterov momentum on the mean displacement",
+        paper: "DiLoCo, arXiv 2311.08105",
+        choices: &[
+            ("optim", "adamw(decay=0.1)"),
+            ("schedule", "constant(50)"),
+            ("exchange", "auto"),
+            ("outer", "momentum(0.9, nesterov=true, rate=0.7)"),
+        ],
+        notes: "Outer rate 0.7 and momentum 0.9 are the paper's; its 500 local steps are for runs of 88 000.",
+    },
+    Row {
+        name: "ef-sgd",
+        about: "scaled sign both ways with error feedback on workers and server",
+        paper: "EF-signSGD, arXiv 1901.09847; the baseline of SAEF, arXiv 2008.05823",
+        choices: &[
+            ("compress", "sign"),
+            ("feedback", "residual"),
+            ("exchange", "star(down=sign, feedback=residual)"),
+            ("buffers", "root"),
+        ],
+        notes: "As in the SAEF code with -cb -sec; SAEF with lambda 0.",
+    },
+    Row {
+        name: "ef21",
+        about: "compressed differences of gradients to shifts that both ends hold",
+        paper: "EF21, arXiv 2106.05203",
+        choices: &[
+            ("optim", "sgd(momentum=0, schedule=constant)"),
+            ("payload", "gradient"),
+            ("compress", "topk(0.05)"),
+            ("feedback", "ef21"),
+        ],
+        notes: "Shifts start at 0. The theory is for full local gradients: set local.batch=full.",
+    },
+    Row {
+        name: "fedmom",
+        about: "local training, weighted by rows, with Nesterov momentum on the server",
+        paper: "FedMom, arXiv 2002.02090",
+        choices: &[
+            ("schedule", "constant(8)"),
+            ("aggregate", "weighted"),
+            ("exchange", "auto"),
+            ("outer", "momentum(0.9, nesterov=true)"),
+        ],
+        notes: "beta 0.9 and server rate 1 are the authors'; weights are normalised over those that take part.",
+    },
+    Row {
+        name: "local-sgd",
+        about: "the same number of local steps between averages of the parameters",
+        paper: "local SGD, arXiv 1805.09767",
+        choices: &[("schedule", "constant(8)"), ("payload", "auto"), ("exchange", "auto")],
+        notes: "",
+    },
+    Row {
+        name: "orq",
+        about: "gradients in few bits with optimal unbiased levels per bucket",
+        paper: "BinGrad and ORQ, arXiv 2002.11082",
+        choices: &[("payload", "gradient"), ("compress", "orq(9)")],
+        notes: "3, 5 or 9 levels; bucket 2048 and the recursive construction are from memory of the paper.",
+    },
+    Row {
+        name: "parallel-clip",
+        about: "synchronous SGD clipped by the norm of the averaged gradient",
+        paper: "baseline of CELGC, arXiv 2205.05040",
+        choices: &[("optim", "sgd(momentum=0, clip=auto)"), ("payload", "gradient"), ("exchange", "reduce")],
+        notes: "The authors' code averages the model as well, which changes nothing and doubles the bytes.",
+    },
+    Row {
+        name: "post-local-sgd",
+        about: "synchronous first, then local SGD",
+        paper: "post-local SGD, arXiv 1808.07217",
+        choices: &[("schedule", "post_local"), ("payload", "auto"), ("exchange", "auto")],
+        notes: "The paper switches at the first drop of the rate; here half-way, 16 local steps.",
+    },
+    Row {
+        name: "press-clip21",
+        about: "Clip21 with a compressor behind the clipping",
+        paper: "Clip21, arXiv 2305.18929",
+        choices: &[
+            ("optim", "sgd(momentum=0, schedule=constant)"),
+            ("payload", "gradient"),
+            ("compress", "topk(ratio=0.25, clip=auto)"),
+            ("feedback", "ef21"),
+        ],
+        notes: "Clip first, then compress. The paper uses full local gradients: set local.batch=full.",
+    },
+    Row {
+        name: "qsgd",
+        about: "gradients in few bits with evenly spaced levels and random rounding",
+        paper: "QSGD, arXiv 1610.02132",
+        choices: &[("payload", "gradient"), ("compress", "qsgd")],
+        notes: "",
+    },
+    Row {
+        name: "qsr",
+        about: "local steps whose number grows as the inverse square of the annealed rate",
+        paper: "QSR, arXiv 2310.14423 (ICLR 2024)",
+        choices: &[("schedule", "qsr"), ("payload", "auto"), ("exchange", "auto"), ("buffers", "reestimate")],
+        notes: "Optimizer state is never averaged. Inside optim=sgd or optim=adamw. alpha=auto is ours; the paper tunes it.",
+    },
+    Row {
+        name: "saef",
+        about: "scaled sign both ways; gradients are taken a whole residual ahead",
+        paper: "SAEF, arXiv 2008.05823 (AAAI 2021)",
+        choices: &[
+            ("compress", "sign"),
+            ("feedback", "residual(lambda=1)"),
+            ("exchange", "star(down=sign, feedback=residual)"),
+            ("buffers", "root"),
+        ],
+        notes: "The authors' reference commands: sign, compressed back with server error feedback, no error averaging \
+                (for top-k they average every 20 rounds: feedback.every=20).",
+    },
+    Row {
+        name: "slowmo",
+        about: "local steps, then slow momentum on what they add up to",
+        paper: "SlowMo, arXiv 1910.00643",
+        choices: &[
+            ("local", "descent(state=reset)"),
+            ("schedule", "constant(12)"),
+            ("exchange", "auto"),
+            ("outer", "momentum(0.7, per_rate=true)"),
+        ],
+        notes: "alpha 1, beta between 0.4 and 0.8, 12 steps as for CIFAR. With optim=adamw set local.state=keep.",
+    },
+    Row {
+        name: "sync-sgd",
+        about: "the reference: gradients averaged at every step, as data-parallel training does",
+        paper: "none",
+        choices: &[("payload", "gradient"), ("exchange", "reduce")],
+        notes: "The whole optimizer runs after the exchange, AdamW included.",
+    },
+    Row {
+        name: "terngrad",
+        about: "gradients as -s, 0, +s at random",
+        paper: "TernGrad, arXiv 1705.07878",
+        choices: &[("payload", "gradient"), ("compress", "terngrad")],
+        notes: "One scale per tensor and worker; the paper shares the largest scale among workers.",
+    },
+];

@@ -1,0 +1,81 @@
+use super::*;
+use crate::fabric::Still;
+
+#[test]
+fn every_row_is_read_resolved_checked_built_and_written_back() {
+    for row in ROWS {
+        let mut recipe = Recipe::named(row.name).unwrap();
+        recipe.resolve(&Defaults::default()).unwrap();
+        check(&recipe).unwrap();
+        recipe.build(Arc::new(Still)).unwrap_or_else(|e| panic!("{}: {e}", row.name));
+        let text = recipe.to_toml();
+        let back = Recipe::from_toml(&text, &[]).unwrap();
+        assert_eq!(back, recipe);
+        assert_eq!(back.to_toml(), text);
+    }
+    assert!(ROWS.windows(2).all(|w| w[0].name < w[1].name), "rows are in alphabetical order");
+}
+
+fn refusal(row: &str, sets: &[&str]) -> String {
+    let mut recipe = Recipe::named(row).unwrap();
+    for set in sets {
+        if let Err(e) = recipe.set(set) {
+            return e.to_string();
+        }
+    }
+    recipe.resolve(&Defaults::default()).and_then(|()| check(&recipe)).unwrap_err().to_string()
+}
+
+#[test]
+fn nonsense_is_refused_with_a_reason_and_a_cure() {
+    for (row, sets, hint) in [
+        ("qsgd", &["feedback=residual(lambda=1)"][..], "offer displacement"),
+        ("sync-sgd", &["schedule.every=4"], "no silent steps"),
+        ("celgc", &["compress=topk(0.1)"], "replaces the model"),
+        ("sync-sgd", &["compress=topk(0.1)"], "use exchange=gather"),
+        ("clip21", &["exchange=star(down=topk(0.5))"], "exchange.feedback=ef21"),
+        ("clip21", &["aggregate=weighted"], "aggregate=mean"),
+        ("saef", &["exchange.feedback=residual(1)"], "nobody looks ahead"),
+        ("sync-sgd", &["local.state=reset"], "local.state=keep"),
+        ("qsr", &["schedule.alhpa=1"], "did you mean `alpha`"),
+        ("qsr", &["compres=dense"], "did you mean `compress`"),
+        ("qsr", &["compress=topkk"], "did you mean `topk`"),
+        ("qsr", &["compress"], "no `=` came"),
+        ("qsr", &["optim.rate=fast"], "must be a number"),
+    ] {
+        let message = refusal(row, sets);
+        assert!(message.contains(hint), "{row} {sets:?}: {message}");
+    }
+    assert!(Recipe::named("qrs").unwrap_err().to_string().contains("did you mean `qsr`"));
+}
+
+#[test]
+fn auto_takes_the_tasks_numbers_and_follows_the_other_choices() {
+    let mut recipe = Recipe::named("qsr").unwrap();
+    recipe.resolve(&Defaults { sgd_rate: 0.5, momentum: 0.9, ..Defaults::default() }).unwrap();
+    assert_eq!(recipe.choice("optim").unwrap().to_string(), "sgd(momentum=0.9, rate=0.5, schedule=constant)");
+    assert_eq!(recipe.choice("payload").unwrap().name, "parameters");
+    assert_eq!(recipe.choice("exchange").unwrap().name, "reduce");
+
+    let mut recipe = Recipe::named("qsr").unwrap();
+    recipe.set("compress=topk(0.1)").unwrap();
+    recipe.set("optim=adamw").unwrap();
+    recipe.resolve(&Defaults::default()).unwrap();
+    assert_eq!(recipe.choice("payload").unwrap().name, "displacement");
+    assert_eq!(recipe.choice("exchange").unwrap().name, "gather");
+    assert_eq!(recipe.choice("optim").unwrap().named["rate"], Value::Number(1e-3));
+    check(&recipe).unwrap();
+}
+
+#[test]
+fn tables_of_keys_are_read_and_strangers_refused() {
+    let recipe =
+        Recipe::from_toml("method = \"celgc\"\n[schedule]\nevery = 16\n[optim]\nrate = 0.3\nclip = \"none\"\n", &[])
+            .unwrap();
+    assert_eq!(recipe.choice("schedule").unwrap().to_string(), "constant(every=16)");
+    assert_eq!(recipe.choice("optim").unwrap().to_string(), "sgd(clip=none, momentum=0, rate=0.3)");
+    assert!(Recipe::from_toml("metod = \"celgc\"", &[]).is_err());
+    assert!(Recipe::from_toml("workers = 4", &["workers"]).is_ok());
+    assert!(Recipe::from_toml("optim = 3", &[]).is_err());
+    assert!(Recipe::from_toml("optim = ", &[]).unwrap_err().to_string().contains("TOML"));
+}
