@@ -60,17 +60,17 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     }
     fill(&mut optim, "schedule", true, Value::parse(defaults.anneal)?);
     fill(&mut optim, "clip", false, Value::Number(rate * defaults.threshold));
-    recipe.choose("optim", optim)?;
+    recipe.choose("optim", &optim)?;
 
     let mut local = recipe.choice("local")?.clone();
     fill(&mut local, "batch", true, Value::Number(defaults.batch as f64));
-    recipe.choose("local", local)?;
+    recipe.choose("local", &local)?;
 
     let mut schedule = recipe.choice("schedule")?.clone();
     if matches!(schedule.name.as_str(), "qsr" | "power") {
         let base = number(&schedule, "base").unwrap_or(4.0);
         fill(&mut schedule, "alpha", true, Value::Number(rate * libm::sqrt(1.2 * base)));
-        recipe.choose("schedule", schedule)?;
+        recipe.choose("schedule", &schedule)?;
     }
 
     let mut codec = recipe.choice("compress")?.clone();
@@ -78,17 +78,17 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     if codec.name == "clipped" {
         fill(&mut codec, "tau", true, Value::Number(defaults.tau));
     }
-    recipe.choose("compress", codec.clone())?;
+    recipe.choose("compress", &codec)?;
 
     if recipe.choice("payload")?.name == "auto" {
         let plain = codec.name == "dense" && codec.named.is_empty();
         let plain = plain && recipe.choice("feedback")?.name == "none" && recipe.choice("exchange")?.name != "star";
-        recipe.choose("payload", Element::word(if plain { "parameters" } else { "displacement" }))?;
+        recipe.choose("payload", &Element::word(if plain { "parameters" } else { "displacement" }))?;
     }
     if matches!(exchange::plan(recipe.choice("exchange")?)?, Plan::Auto) {
         let linear = compress::build(&codec)?.linear().is_some();
         let linear = linear && aggregate::build(recipe.choice("aggregate")?)?.linear();
-        recipe.choose("exchange", Element::word(if linear { "reduce" } else { "gather" }))?;
+        recipe.choose("exchange", &Element::word(if linear { "reduce" } else { "gather" }))?;
     }
     Ok(())
 }

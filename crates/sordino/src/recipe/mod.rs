@@ -45,7 +45,7 @@ impl Recipe {
         let row = row(name)?;
         let mut recipe = Self { method: row.name.into(), ..Self::default() };
         for (axis, element) in row.choices {
-            recipe.choose(axis, Element::parse(element)?)?;
+            recipe.choose(axis, &Element::parse(element)?)?;
         }
         Ok(recipe)
     }
@@ -56,9 +56,9 @@ impl Recipe {
     }
 
     /// Sets the choice on an axis; keys are checked and put under their names.
-    pub fn choose(&mut self, axis: &str, element: Element) -> Result<()> {
+    pub fn choose(&mut self, axis: &str, element: &Element) -> Result<()> {
         let axis = axes::find(axis)?;
-        let element = axis.normalise(&element)?;
+        let element = axis.normalise(element)?;
         self.choices.insert(axis.name, element);
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Recipe {
             Error::request(format!("`{assignment}`: expected `axis=element` or `axis.key=value`, no `=` came"))
         })?;
         match path.trim().split_once('.') {
-            None => self.choose(path.trim(), Element::parse(value)?),
+            None => self.choose(path.trim(), &Element::parse(value)?),
             Some((axis, key)) => self.set_key(axis, key, Value::parse(value)?),
         }
         .map_err(|e| e.within(format!("`{assignment}`")))
@@ -79,7 +79,7 @@ impl Recipe {
     pub fn set_key(&mut self, axis: &str, key: &str, value: Value) -> Result<()> {
         let mut element = self.choice(axis)?.clone();
         element.named.insert(key.to_owned(), value);
-        self.choose(axis, element)
+        self.choose(axis, &element)
     }
 
     /// The recipe as TOML: `method` and one line per axis, in the order of the axes.
@@ -103,7 +103,7 @@ impl Recipe {
         for (key, value) in &table {
             match value {
                 _ if key == "method" || also.contains(&key.as_str()) => {}
-                toml::Value::String(text) => recipe.choose(key, Element::parse(text)?)?,
+                toml::Value::String(text) => recipe.choose(key, &Element::parse(text)?)?,
                 toml::Value::Table(keys) => {
                     for (name, value) in keys {
                         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -1,7 +1,13 @@
 //! What is trained: the [`Workload`] contract, and worlds that need no framework.
 
+mod logistic;
+mod polynomial;
+mod quadratic;
 mod rows;
 
+pub use logistic::{Logistic, SparseRows};
+pub use polynomial::Polynomial;
+pub use quadratic::{Bowl, Bowls, Quadratic};
 pub use rows::{Deal, Rows};
 
 use crate::base::{Layout, Result, Stream, Use};

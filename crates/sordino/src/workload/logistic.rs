@@ -1,0 +1,256 @@
+//! Logistic: binary logistic regression over sparse rows, with l2 or a non-convex regulariser.
+//!
+//! # What it does
+//! Gives worker i the mean logistic loss over its rows plus a regulariser; no intercept, from x = 0.
+//!
+//! # The step
+//! ```text
+//! f_i(x) = mean over rows of log(1 + exp(−y a·x)) + (l2/2)‖x‖² + nonconvex·Σⱼ xⱼ²/(1 + xⱼ²)
+//! ```
+//! # Contract
+//! Labels are −1 and +1. Rows stay sparse; sums run in f64 in row order, `libm` gives exp and log. Losses, in training
+//! and held out, include the regulariser; accuracy counts y·a·x > 0.
+//!
+//! # When it helps, when it hurts
+//! The usual convex (or gently non-convex) test bed of Clip21 and EF21.
+//!
+//! # Reference
+//! The experiments of 2305.18929 and 2106.05203.
+//!
+//! # Deviations from the paper
+//! None.
+
+use std::sync::Arc;
+
+use super::{Deal, Draw, EVALUATED_ROWS, Metrics, Rows, Split, Start, Task, Workload};
+use crate::base::{Error, Layout, Result};
+
+/// Sparse rows with labels −1 or +1, in compressed form.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SparseRows {
+    /// Row r lies at `offsets[r]..offsets[r + 1]`.
+    pub offsets: Vec<usize>,
+    /// Column of every entry, from 0.
+    pub columns: Vec<u32>,
+    /// Value of every entry.
+    pub values: Vec<f32>,
+    /// One label a row, −1 or +1.
+    pub labels: Vec<f32>,
+}
+
+impl SparseRows {
+    /// Checks the form: offsets ascend to the number of entries, columns are below `features`, labels are ±1.
+    pub fn check(&self, features: usize) -> Result<()> {
+        let whole = self.offsets.first() == Some(&0) && self.offsets.last() == Some(&self.columns.len());
+        let ascending = self.offsets.windows(2).all(|w| w[0] <= w[1]);
+        let fits = self.columns.len() == self.values.len() && self.offsets.len() == self.labels.len() + 1;
+        if !(whole && ascending && fits) {
+            return Err(Error::data("sparse rows do not fit together: offsets, columns, values and labels disagree"));
+        }
+        if let Some(c) = self.columns.iter().find(|c| **c as usize >= features) {
+            return Err(Error::data(format!("a row has column {c}, but there are {features} features")));
+        }
+        match self.labels.iter().find(|y| y.abs() != 1.0) {
+            Some(y) => Err(Error::data(format!("a label is {y}; logistic regression takes −1 and +1 (or 0 and 1)"))),
+            None => Ok(()),
+        }
+    }
+
+    fn dot(&self, row: usize, x: &[f32]) -> f64 {
+        let range = self.offsets[row]..self.offsets[row + 1];
+        let pairs = self.columns[range.clone()].iter().zip(&self.values[range]);
+        pairs.map(|(c, v)| f64::from(*v) * f64::from(x[*c as usize])).sum()
+    }
+}
+
+/// A logistic regression problem.
+#[derive(Clone, Debug)]
+pub struct Logistic {
+    /// Its name on the command line.
+    pub name: String,
+    /// Training rows.
+    pub train: Arc<SparseRows>,
+    /// Held-out rows, if there are any.
+    pub test: Option<Arc<SparseRows>>,
+    /// Number of features, d.
+    pub features: usize,
+    /// How rows come to workers.
+    pub deal: Deal,
+    /// Weight of ½‖x‖².
+    pub l2: f64,
+    /// Weight of Σ x²/(1 + x²).
+    pub nonconvex: f64,
+    /// A hash of the data.
+    pub data: u64,
+}
+
+impl Task for Logistic {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn workload(&self, rank: usize, workers: usize, _: u64) -> Result<Box<dyn Workload>> {
+        self.train.check(self.features)?;
+        let rows = self.deal.rows(self.rows(), rank, workers)?;
+        let layout = Layout::vector(self.features);
+        Ok(Box::new(Regression { task: self.clone(), rows, layout, sum: vec![0.0; self.features] }))
+    }
+
+    fn rows(&self) -> usize {
+        self.train.labels.len()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.data ^ self.l2.to_bits().rotate_left(1) ^ self.nonconvex.to_bits().rotate_left(7)
+    }
+}
+
+struct Regression {
+    task: Logistic,
+    rows: Rows,
+    layout: Layout,
+    sum: Vec<f64>,
+}
+
+/// log(1 + exp(−m)) without overflow.
+fn loss(margin: f64) -> f64 {
+    libm::log1p(libm::exp(-margin.abs())) + (-margin).max(0.0)
+}
+
+/// 1/(1 + exp(m)).
+fn falling(margin: f64) -> f64 {
+    let e = libm::exp(-margin.abs());
+    if margin > 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+}
+
+impl Logistic {
+    fn regulariser(&self, x: &[f32]) -> f64 {
+        let (mut squares, mut bounded) = (0.0, 0.0);
+        for v in x {
+            let v2 = f64::from(*v) * f64::from(*v);
+            squares += v2;
+            bounded += v2 / (1.0 + v2);
+        }
+        0.5 * self.l2 * squares + self.nonconvex * bounded
+    }
+}
+
+impl Workload for Regression {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn start(&self, _: u64) -> Start {
+        Start { parameters: vec![0.0; self.task.features], buffers: Vec::new() }
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn gradient(&mut self, x: &[f32], _: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
+        let data = &self.task.train;
+        let picked = self.rows.pick(draw);
+        self.sum.fill(0.0);
+        let mut total = 0.0;
+        for row in picked {
+            let row = *row as usize;
+            let label = f64::from(data.labels[row]);
+            let margin = label * data.dot(row, x);
+            total += loss(margin);
+            let slope = -label * falling(margin);
+            for at in data.offsets[row]..data.offsets[row + 1] {
+                self.sum[data.columns[at] as usize] += slope * f64::from(data.values[at]);
+            }
+        }
+        let count = picked.len() as f64;
+        for ((g, s), x) in gradient.iter_mut().zip(&self.sum).zip(x) {
+            let x = f64::from(*x);
+            let bend = 1.0 + x * x;
+            *g = (s / count + self.task.l2 * x + self.task.nonconvex * 2.0 * x / (bend * bend)) as f32;
+        }
+        Ok(total / count + self.task.regulariser(x))
+    }
+
+    fn evaluate(&mut self, x: &[f32], _: &[f32], split: Split) -> Result<Option<Metrics>> {
+        let data = match (split, &self.task.test) {
+            (Split::Train, _) => &self.task.train,
+            (Split::Test, Some(test)) => test,
+            (Split::Test, None) => return Ok(None),
+        };
+        let rows = data.labels.len();
+        let rows = if split == Split::Train { rows.min(EVALUATED_ROWS) } else { rows };
+        let (mut total, mut right) = (0.0, 0usize);
+        for row in 0..rows {
+            let margin = f64::from(data.labels[row]) * data.dot(row, x);
+            total += loss(margin);
+            right += usize::from(margin > 0.0);
+        }
+        let count = rows.max(1) as f64;
+        let loss = total / count + self.task.regulariser(x);
+        Ok(Some(Metrics { loss, accuracy: Some(right as f64 / count), examples: rows }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::Batch;
+
+    fn toy(l2: f64, nonconvex: f64) -> Logistic {
+        let rows = SparseRows {
+            offsets: vec![0, 2, 3, 5],
+            columns: vec![0, 1, 1, 0, 1],
+            values: vec![1.0, 2.0, -1.5, 0.5, 1.0],
+            labels: vec![1.0, -1.0, -1.0],
+        };
+        Logistic {
+            name: "logistic".into(),
+            train: Arc::new(rows),
+            test: None,
+            features: 2,
+            deal: Deal::Iid,
+            l2,
+            nonconvex,
+            data: 0,
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_loss() {
+        let task = toy(0.3, 0.2);
+        let mut w = task.workload(0, 1, 0).unwrap();
+        let draw = Draw { seed: 0, client: 0, step: 0, batch: Batch::Full };
+        let x = [0.4f32, -0.7];
+        let mut g = [0.0; 2];
+        let at = w.gradient(&x, &mut [], &draw, &mut g).unwrap();
+        assert!((at - w.evaluate(&x, &[], Split::Train).unwrap().unwrap().loss).abs() < 1e-12);
+        for j in 0..2 {
+            let mut f = |h: f32| {
+                let mut y = x;
+                y[j] += h;
+                w.gradient(&y, &mut [], &draw, &mut [0.0; 2]).unwrap()
+            };
+            let slope = (f(1e-3) - f(-1e-3)) / 2e-3;
+            assert!((slope - f64::from(g[j])).abs() < 1e-4, "{slope} {}", g[j]);
+        }
+    }
+
+    #[test]
+    fn far_margins_do_not_overflow() {
+        assert_eq!(loss(1e4), 0.0);
+        assert_eq!(loss(-1e4), 1e4);
+        assert_eq!((falling(1e4), falling(-1e4)), (0.0, 1.0));
+    }
+
+    #[test]
+    fn malformed_rows_are_refused() {
+        let mut task = toy(0.0, 0.0);
+        task.features = 1;
+        assert!(task.workload(0, 1, 0).err().unwrap().to_string().contains("column 1"));
+        let mut rows = (*toy(0.0, 0.0).train).clone();
+        rows.labels[0] = 3.0;
+        assert!(rows.check(2).is_err());
+        assert!(toy(0.0, 0.0).workload(3, 4, 0).is_err());
+    }
+}
