@@ -43,7 +43,7 @@ impl Default for Polynomial {
 }
 
 impl Task for Polynomial {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "polynomial"
     }
 

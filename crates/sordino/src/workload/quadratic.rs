@@ -90,7 +90,7 @@ impl Quadratic {
 }
 
 impl Task for Quadratic {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "quadratic"
     }
 
@@ -109,7 +109,7 @@ impl Task for Quadratic {
 /// One worker's share of given bowls.
 #[derive(Clone, Debug)]
 pub struct Bowls {
-    bowls: Arc<Vec<Bowl>>,
+    all: Arc<Vec<Bowl>>,
     rank: usize,
     start: Vec<f32>,
     noise: f32,
@@ -119,7 +119,7 @@ pub struct Bowls {
 impl Bowls {
     /// Worker `rank`'s share of `bowls`, from `start`, with gradient noise of that standard deviation.
     pub fn new(bowls: Arc<Vec<Bowl>>, rank: usize, start: Vec<f32>, noise: f32) -> Self {
-        Self { bowls, rank, layout: Layout::vector(start.len()), start, noise }
+        Self { all: bowls, rank, layout: Layout::vector(start.len()), start, noise }
     }
 }
 
@@ -133,7 +133,7 @@ impl Workload for Bowls {
     }
 
     fn gradient(&mut self, x: &[f32], _: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
-        let bowl = &self.bowls[self.rank];
+        let bowl = &self.all[self.rank];
         for (((g, x), h), c) in gradient.iter_mut().zip(x).zip(&bowl.spectrum).zip(&bowl.centre) {
             *g = h * (x - c);
         }
@@ -150,7 +150,7 @@ impl Workload for Bowls {
         if split == Split::Test {
             return Ok(None);
         }
-        let loss = self.bowls.iter().map(|b| b.loss(x)).sum::<f64>() / self.bowls.len() as f64;
-        Ok(Some(Metrics { loss, accuracy: None, examples: self.bowls.len() }))
+        let loss = self.all.iter().map(|b| b.loss(x)).sum::<f64>() / self.all.len() as f64;
+        Ok(Some(Metrics { loss, accuracy: None, examples: self.all.len() }))
     }
 }
