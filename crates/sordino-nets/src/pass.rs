@@ -69,6 +69,11 @@ impl Outcome {
         Self { loss: chosen.mean().neg(), answers: Some((logits, answers)) }
     }
 
+    /// The loss alone.
+    pub fn into_loss(self) -> Tensor<1> {
+        self.loss
+    }
+
     /// How many answers were given and how many of them are right; ties go to the lower class.
     pub(crate) fn right(self) -> Option<(usize, usize)> {
         let (logits, answers) = self.answers?;

@@ -79,7 +79,7 @@ fn keeps_the_contract<C: Model>(model: &C, data: &C::Data, steps: u64, rate: f32
         if norm < 1e-4 {
             continue;
         }
-        let h = (1e-2 / norm.max(1.0)).min(2e-2);
+        let h = 3e-4; // small, or the kinks of rectifiers bend the line
         let mut at = |sign: f64| {
             let mut x = start.parameters.clone();
             for (x, g) in x[range.clone()].iter_mut().zip(part) {
@@ -88,7 +88,7 @@ fn keeps_the_contract<C: Model>(model: &C, data: &C::Data, steps: u64, rate: f32
             one.gradient(&x, &mut start.buffers.clone(), &draw(0, 20), &mut vec![0.0; layout.len()]).unwrap()
         };
         let slope = (at(1.0) - at(-1.0)) / (2.0 * h);
-        assert!((slope - norm).abs() < 0.1 * norm + 2e-3, "{}: slope {slope}, gradient {norm}", tensor.name);
+        assert!((slope - norm).abs() < 0.1 * norm + 4e-3, "{}: slope {slope}, gradient {norm}", tensor.name);
     }
 
     let (mut x, mut buffers, mut gradient) = (start.parameters, start.buffers, vec![0.0; layout.len()]);
