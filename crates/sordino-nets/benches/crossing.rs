@@ -46,7 +46,12 @@ fn draw(step: u64, batch: usize) -> Draw {
 
 fn compare<C: Model>(name: &str, model: &C, data: &C::Data, batch: usize, steps: u64, pairs: usize) {
     let device = Device::default().autodiff();
-    let mut module = Some(model.build(data, &device).expect("a module"));
+    let mut workload = model.workload(data.clone()).expect("a workload");
+    let d = workload.layout().len();
+    let start = workload.start(0);
+    let (mut x, mut buffers) = (start.parameters, start.buffers);
+    let module = workload.evaluated(&x, &buffers).expect("a module");
+    let mut module = Some(burn::module::Module::train(module)); // both begin at the same weights
     let mut optimizer = SgdConfig::new()
         .with_momentum(Some(MomentumConfig::new().with_momentum(f64::from(MOMENTUM)).with_dampening(0.0)))
         .init();
@@ -65,10 +70,6 @@ fn compare<C: Model>(name: &str, model: &C, data: &C::Data, batch: usize, steps:
         clock.elapsed().as_secs_f64() / steps as f64
     };
 
-    let mut workload = model.workload(data.clone()).expect("a workload");
-    let d = workload.layout().len();
-    let start = workload.start(0);
-    let (mut x, mut buffers) = (start.parameters, start.buffers);
     let (mut gradient, mut velocity) = (vec![0.0f32; d], vec![0.0f32; d]);
     let mut flat = |from: u64| {
         let clock = Instant::now();

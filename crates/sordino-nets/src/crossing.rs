@@ -78,7 +78,7 @@ impl ModuleVisitor for Survey {
             _ => Role::Weight,
         };
         if self.seen.contains(&param.id) {
-            self.fault = Some(Error::request(format!(
+            self.fault.get_or_insert(Error::request(format!(
                 "`{name}` is a parameter that the module also holds under another name: hold it once and use it twice"
             )));
         }

@@ -45,11 +45,7 @@ pub struct Workload<M: Module, D: Data> {
 
 impl<M: Module, D: Data> Workload<M, D> {
     /// A workload that holds all of `data`'s training rows and starts from the usual initial values.
-    pub fn new(
-        module: M,
-        loss: impl Fn(&M, D::Batch, &mut Pass) -> Outcome + Send + 'static,
-        data: D,
-    ) -> Result<Self> {
+    pub fn new(module: M, loss: impl Fn(&M, D::Batch, &mut Pass) -> Outcome + Send + 'static, data: D) -> Result<Self> {
         let device = module.devices().into_iter().next().unwrap_or_default().autodiff();
         // Running statistics are shared between clones of a module until it changes mode: this replica owns its own.
         let module = module.valid().train();

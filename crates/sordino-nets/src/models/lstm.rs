@@ -5,7 +5,7 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::tensor::activation::{sigmoid, tanh};
+use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Int, Tensor};
 use sordino::base::{Error, Result};
 
@@ -44,6 +44,11 @@ pub struct Layers {
     dropout: f64,
 }
 
+/// tanh x = 2σ(2x) − 1; the CPU backend's own tanh takes four times as long as its σ.
+fn tanh(x: Tensor<2>) -> Tensor<2> {
+    sigmoid(x * 2.0) * 2.0 - 1.0
+}
+
 impl Layers {
     fn forward(&self, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
         let [n, length] = codes.dims();
@@ -59,8 +64,7 @@ impl Layers {
                 Some((_, hidden)) => inputs + hidden.clone().matmul(recurrent.clone()),
                 None => inputs,
             };
-            let [open, forget, out, candidate] =
-                [0, 1, 2, 3].map(|gate| gates.clone().narrow(1, gate * width, width));
+            let [open, forget, out, candidate] = [0, 1, 2, 3].map(|gate| gates.clone().narrow(1, gate * width, width));
             let fresh = sigmoid(open) * tanh(candidate);
             let cell = match state {
                 Some((cell, _)) => sigmoid(forget) * cell + fresh,

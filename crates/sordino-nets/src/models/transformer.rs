@@ -5,7 +5,7 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::activation::{gelu, softmax};
+use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Bool, Device, Int, Tensor};
 use sordino::base::{Error, Result, Role};
 
@@ -71,7 +71,7 @@ impl Layer {
     fn forward(&self, x: Tensor<3>, future: &Tensor<4, Bool>, pass: &mut Pass) -> Tensor<3> {
         let attended = self.attend(self.before_attention.forward(x.clone()), future);
         let x = x + pass.dropout(attended, self.dropout);
-        let fed = self.narrow.forward(gelu(self.widen.forward(self.before_feed.forward(x.clone()))));
+        let fed = self.narrow.forward(relu(self.widen.forward(self.before_feed.forward(x.clone()))));
         x + pass.dropout(fed, self.dropout)
     }
 
@@ -83,7 +83,7 @@ impl Layer {
         let query = split(self.query.forward(x.clone()) / (size as f32).sqrt());
         let key = split(self.key.forward(x.clone()));
         let value = split(self.value.forward(x));
-        let scores = query.matmul(key.transpose()).mask_fill(future.clone(), -1e9);
+        let scores = query.matmul(key.transpose()).mask_fill(future.clone(), f32::NEG_INFINITY);
         let joined = softmax(scores, 3).matmul(value).swap_dims(1, 2).reshape([n, length, width]);
         self.join.forward(joined)
     }

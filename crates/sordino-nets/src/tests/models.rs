@@ -1,45 +1,11 @@
-//! What every network keeps: one row per model, on tiny made-up data.
+//! What every network keeps: one row per model.
 
-use sordino::base::{Role, Stream, Use};
-use sordino::workload::{Batch, Deal, Draw, Split, Task as _, Workload as _};
+use sordino::base::Role;
+use sordino::base::flat::{fingerprint, norm};
+use sordino::workload::{Split, Workload as _};
 
-use crate::{CharLstm, CharTransformer, Cnn, ImageData, Images, Mlp, Model, ResNet20, Sample, Text};
-
-/// Blobs: class k's images are its own random picture plus noise.
-fn blobs(side: usize) -> ImageData {
-    let classes = 4;
-    let mut centres = Stream::new(3, Use::Problem, 0, 0);
-    let centres: Vec<f32> = (0..classes * side * side).map(|_| centres.normal()).collect();
-    let set = |index: u64, n: usize| {
-        let mut noise = Stream::new(3, Use::Problem, 1, index);
-        let labels: Vec<u32> = (0..n as u32).map(|i| i % classes as u32).collect();
-        let pixels: Vec<f32> = labels
-            .iter()
-            .flat_map(|&k| &centres[k as usize * side * side..][..side * side])
-            .map(|c| c + 0.5 * noise.normal())
-            .collect();
-        Images { pixels: pixels.into(), labels: labels.into(), channels: 1, height: side, width: side, classes }
-    };
-    ImageData::new(set(0, 200), set(1, 100)).unwrap()
-}
-
-/// A text that repeats itself: "abcd..." with a skip now and then.
-fn chant() -> Text {
-    let mut skip = Stream::new(4, Use::Problem, 0, 0);
-    let mut at = 0;
-    let codes: Vec<u8> = (0..1200)
-        .map(|_| {
-            at = (at + 1 + skip.below(8) / 7) % 9;
-            at as u8
-        })
-        .collect();
-    let symbols: Vec<char> = "abcdefghi".chars().collect();
-    Text::new(codes[..1000].to_vec(), codes[1000..].to_vec(), symbols, 12).unwrap()
-}
-
-fn draw(step: u64, rows: usize) -> Draw {
-    Draw { seed: 5, client: 0, step, batch: Batch::Rows(rows) }
-}
+use super::{blobs, chant, draw};
+use crate::{CharLstm, CharTransformer, Cnn, Mlp, Model, ResNet20, Workload};
 
 /// Everything that holds for each model: names, bits, buffers, the gradient's direction and learning.
 fn keeps_the_contract<C: Model>(model: &C, data: &C::Data, steps: u64, rate: f32, wanted: f64) {
@@ -52,10 +18,10 @@ fn keeps_the_contract<C: Model>(model: &C, data: &C::Data, steps: u64, rate: f32
     assert!(start.parameters[weight.1].iter().any(|&w| w != 0.0));
 
     // Two replicas at once on two threads, and the same one again: the same bits.
-    let once = |w: &mut crate::Workload<C::Module, C::Data>| {
+    let once = |w: &mut Workload<C::Module, C::Data>| {
         let (mut gradient, mut buffers) = (vec![9.0; layout.len()], start.buffers.clone());
         let loss = w.gradient(&start.parameters, &mut buffers, &draw(0, 20), &mut gradient).unwrap();
-        (loss.to_bits(), sordino::base::flat::fingerprint(&gradient), sordino::base::flat::fingerprint(&buffers), gradient)
+        (loss.to_bits(), fingerprint(&gradient), fingerprint(&buffers), gradient)
     };
     let alone = once(&mut one);
     let both: Vec<_> = std::thread::scope(|scope| {
@@ -75,7 +41,7 @@ fn keeps_the_contract<C: Model>(model: &C, data: &C::Data, steps: u64, rate: f32
     let gradient = alone.3;
     for (tensor, range) in layout.tensors() {
         let part = &gradient[range.clone()];
-        let norm = sordino::base::flat::norm(part);
+        let norm = norm(part);
         if norm < 1e-4 {
             continue;
         }
