@@ -1,0 +1,86 @@
+//! A small convolutional network.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::nn::conv::Conv2d;
+use burn::tensor::activation::relu;
+use burn::tensor::module::max_pool2d;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor};
+use sordino::base::{Error, Result};
+
+use super::{convolution, linear};
+use crate::crossing::Slot;
+use crate::data::{ImageBatch, ImageData};
+use crate::initial::{Rule, kaiming};
+use crate::pass::{Outcome, Pass};
+use crate::task::Model;
+
+/// Blocks of 3×3 convolution, rectifier and 2×2 max-pooling, then one hidden layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cnn {
+    /// Channels of the blocks. Default: 16 and 32.
+    pub channels: Vec<usize>,
+    /// Width of the hidden layer. Default: 64.
+    pub hidden: usize,
+    /// Probability that a hidden unit is left out of a training pass. Default: 0.
+    pub dropout: f64,
+}
+
+impl Default for Cnn {
+    fn default() -> Self {
+        Self { channels: vec![16, 32], hidden: 64, dropout: 0.0 }
+    }
+}
+
+/// The layers of a [`Cnn`].
+#[derive(Module, Debug)]
+pub struct Layers {
+    convolutions: Vec<Conv2d>,
+    hidden: Linear,
+    output: Linear,
+    dropout: f64,
+}
+
+impl Layers {
+    fn forward(&self, pixels: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+        let halve = || MaxPoolOptions::new([2, 2]);
+        let features =
+            self.convolutions.iter().fold(pixels, |x, layer| relu(max_pool2d(layer.forward(x), halve()))).flatten(1, 3);
+        let hidden = pass.dropout(relu(self.hidden.forward(features)), self.dropout);
+        self.output.forward(hidden)
+    }
+}
+
+impl Model for Cnn {
+    type Module = Layers;
+    type Data = ImageData;
+
+    fn build(&self, data: &ImageData, device: &Device) -> Result<Layers> {
+        let images = data.train();
+        let blocks = self.channels.len();
+        let (height, width) = (images.height >> blocks, images.width >> blocks);
+        if height * width == 0 || self.channels.contains(&0) || self.hidden == 0 {
+            return Err(Error::request(format!(
+                "a cnn with channels {:?} and {} hidden units leaves nothing of {}×{} images",
+                self.channels, self.hidden, images.height, images.width
+            )));
+        }
+        let mut channels = vec![images.channels];
+        channels.extend(&self.channels);
+        Ok(Layers {
+            convolutions: channels.windows(2).map(|pair| convolution(pair[0], pair[1], 1, true, device)).collect(),
+            hidden: linear(channels[blocks] * height * width, self.hidden, device),
+            output: linear(self.hidden, images.classes, device),
+            dropout: self.dropout,
+        })
+    }
+
+    fn outcome(module: &Layers, batch: ImageBatch, pass: &mut Pass) -> Outcome {
+        Outcome::classes(module.forward(batch.pixels, pass), batch.labels)
+    }
+
+    fn rule(slot: &Slot) -> Rule {
+        kaiming(slot)
+    }
+}

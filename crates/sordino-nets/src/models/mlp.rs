@@ -1,0 +1,71 @@
+//! A multi-layer perceptron with rectifiers.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use sordino::base::{Error, Result};
+
+use super::linear;
+use crate::crossing::Slot;
+use crate::data::{ImageBatch, ImageData};
+use crate::initial::{Rule, kaiming};
+use crate::pass::{Outcome, Pass};
+use crate::task::Model;
+
+/// Linear layers with rectifiers between them, on images as flat vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mlp {
+    /// Widths of the hidden layers. Default: one of 128.
+    pub hidden: Vec<usize>,
+    /// Probability that a hidden unit is left out of a training pass. Default: 0.
+    pub dropout: f64,
+}
+
+impl Default for Mlp {
+    fn default() -> Self {
+        Self { hidden: vec![128], dropout: 0.0 }
+    }
+}
+
+/// The layers of an [`Mlp`].
+#[derive(Module, Debug)]
+pub struct Layers {
+    layers: Vec<Linear>,
+    dropout: f64,
+}
+
+impl Layers {
+    fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
+        let last = self.layers.len() - 1;
+        self.layers.iter().enumerate().fold(inputs, |x, (i, layer)| {
+            let x = layer.forward(x);
+            if i == last { x } else { pass.dropout(relu(x), self.dropout) }
+        })
+    }
+}
+
+impl Model for Mlp {
+    type Module = Layers;
+    type Data = ImageData;
+
+    fn build(&self, data: &ImageData, device: &Device) -> Result<Layers> {
+        let mut widths = vec![data.train().inputs()];
+        widths.extend(&self.hidden);
+        widths.push(data.train().classes);
+        if widths.contains(&0) {
+            return Err(Error::request(format!("an mlp with layers {widths:?} has an empty layer")));
+        }
+        let layers = widths.windows(2).map(|pair| linear(pair[0], pair[1], device)).collect();
+        Ok(Layers { layers, dropout: self.dropout })
+    }
+
+    fn outcome(module: &Layers, batch: ImageBatch, pass: &mut Pass) -> Outcome {
+        let inputs = batch.pixels.flatten(1, 3);
+        Outcome::classes(module.forward(inputs, pass), batch.labels)
+    }
+
+    fn rule(slot: &Slot) -> Rule {
+        kaiming(slot)
+    }
+}

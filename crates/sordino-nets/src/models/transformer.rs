@@ -1,0 +1,153 @@
+//! A decoder-only Transformer over characters.
+//!
+//! # Reference
+//! Vaswani et al.: Attention Is All You Need, 2017; normalised before each part, as in GPT-2 (Radford et al. 2019).
+
+use burn::module::{Module, Param};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::tensor::activation::{relu, softmax};
+use burn::tensor::{Bool, Device, Int, Tensor};
+use sordino::base::{Error, Result, Role};
+
+use super::linear;
+use crate::crossing::Slot;
+use crate::data::{Text, TextBatch};
+use crate::initial::{Rule, usual};
+use crate::pass::{Outcome, Pass};
+use crate::sample::Sample;
+use crate::task::Model;
+
+/// Causal self-attention and feed-forward layers, learned positions, and the embedding again as the output.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CharTransformer {
+    /// How many layers. Default: 2.
+    pub layers: usize,
+    /// Width of a position's vector. Default: 64.
+    pub width: usize,
+    /// Attention heads; they divide the width. Default: 4.
+    pub heads: usize,
+    /// Probability that an entry is left out after attention and after the feed-forward part. Default: 0.
+    pub dropout: f64,
+}
+
+impl Default for CharTransformer {
+    fn default() -> Self {
+        Self { layers: 2, width: 64, heads: 4, dropout: 0.0 }
+    }
+}
+
+#[derive(Module, Debug)]
+struct Layer {
+    before_attention: LayerNorm,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    join: Linear,
+    before_feed: LayerNorm,
+    widen: Linear,
+    narrow: Linear,
+    heads: usize,
+    dropout: f64,
+}
+
+impl Layer {
+    fn new(config: &CharTransformer, device: &Device) -> Self {
+        let width = config.width;
+        let square = || linear(width, width, device);
+        Self {
+            before_attention: LayerNormConfig::new(width).init(device),
+            query: square(),
+            key: square(),
+            value: square(),
+            join: square(),
+            before_feed: LayerNormConfig::new(width).init(device),
+            widen: linear(width, 4 * width, device),
+            narrow: linear(4 * width, width, device),
+            heads: config.heads,
+            dropout: config.dropout,
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>, future: &Tensor<4, Bool>, pass: &mut Pass) -> Tensor<3> {
+        let attended = self.attend(self.before_attention.forward(x.clone()), future);
+        let x = x + pass.dropout(attended, self.dropout);
+        let fed = self.narrow.forward(relu(self.widen.forward(self.before_feed.forward(x.clone()))));
+        x + pass.dropout(fed, self.dropout)
+    }
+
+    /// softmax(Q·Kᵀ / √(width of a head)) · V over what is not in the future, joined over heads.
+    fn attend(&self, x: Tensor<3>, future: &Tensor<4, Bool>) -> Tensor<3> {
+        let [n, length, width] = x.dims();
+        let size = width / self.heads;
+        let split = |x: Tensor<3>| x.reshape([n, length, self.heads, size]).swap_dims(1, 2);
+        let query = split(self.query.forward(x.clone()) / (size as f32).sqrt());
+        let key = split(self.key.forward(x.clone()));
+        let value = split(self.value.forward(x));
+        let scores = query.matmul(key.transpose()).mask_fill(future.clone(), f32::NEG_INFINITY);
+        let joined = softmax(scores, 3).matmul(value).swap_dims(1, 2).reshape([n, length, width]);
+        self.join.forward(joined)
+    }
+}
+
+/// The layers of a [`CharTransformer`].
+#[derive(Module, Debug)]
+pub struct Layers {
+    embedding: Param<Tensor<2>>,
+    positions: Param<Tensor<2>>,
+    layers: Vec<Layer>,
+    norm: LayerNorm,
+}
+
+impl Layers {
+    fn forward(&self, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
+        let [n, length] = codes.dims();
+        let [symbols, width] = self.embedding.dims();
+        let heads = self.layers.first().map_or(1, |layer| layer.heads);
+        let device = codes.device();
+        let future = Tensor::<2, Bool>::tril_mask([length, length], 0, &device)
+            .reshape([1, 1, length, length])
+            .expand([n, heads, length, length]);
+        let embedding = self.embedding.val();
+        let found = embedding.clone().select(0, codes.reshape([n * length])).reshape([n, length, width]);
+        let x = found + self.positions.val().narrow(0, 0, length).unsqueeze();
+        let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, &future, pass));
+        let x = self.norm.forward(x).reshape([n * length, width]);
+        x.matmul(embedding.transpose()).reshape([n * length, symbols])
+    }
+}
+
+impl Model for CharTransformer {
+    type Module = Layers;
+    type Data = Text;
+
+    fn build(&self, data: &Text, device: &Device) -> Result<Layers> {
+        let width = self.width;
+        if self.heads == 0 || width == 0 || !width.is_multiple_of(self.heads) {
+            return Err(Error::request(format!("{} heads do not divide a width of {width}", self.heads)));
+        }
+        let zeros = |rows: usize| Param::from_tensor(Tensor::zeros([rows, width], device));
+        Ok(Layers {
+            embedding: zeros(data.symbols().len()),
+            positions: zeros(data.window()),
+            layers: (0..self.layers).map(|_| Layer::new(self, device)).collect(),
+            norm: LayerNormConfig::new(width).init(device),
+        })
+    }
+
+    fn outcome(module: &Layers, batch: TextBatch, pass: &mut Pass) -> Outcome {
+        Outcome::classes(module.forward(batch.codes, pass), batch.answers)
+    }
+
+    fn rule(slot: &Slot) -> Rule {
+        match slot.tensor.role {
+            Role::Weight => Rule::Normal(0.02),
+            _ => usual(slot),
+        }
+    }
+}
+
+impl Sample for CharTransformer {
+    fn logits(module: &Layers, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
+        module.forward(codes, pass)
+    }
+}

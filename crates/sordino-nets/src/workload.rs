@@ -1,0 +1,196 @@
+//! Any Burn module as a workload.
+
+use burn::module::Module;
+use burn::tensor::Device;
+use sordino::base::{Error, Layout, Result, Role, Stream, Use};
+use sordino::workload::{self, Draw, EVALUATED_ROWS, Metrics, Rows, Split, Start};
+
+use crate::crossing::{ReadBuffers, ReadGradients, Slot, Survey, Write};
+use crate::data::Data;
+use crate::initial::{Rule, usual};
+use crate::pass::{Outcome, Pass};
+
+/// Rows of one forward pass in evaluation.
+const EVALUATED_AT_ONCE: usize = 256;
+/// Rows of one backward pass: larger batches are taken in parts, so that memory does not grow with them.
+const TRAINED_AT_ONCE: usize = 1024;
+
+type Loss<M, D> = Box<dyn Fn(&M, <D as Data>::Batch, &mut Pass) -> Outcome + Send>;
+
+/// A Burn module, a loss and data as one worker's share of a training problem.
+///
+/// # What it does
+/// Writes the flat parameters into its replica, runs the loss on the drawn rows, and reads the gradient back.
+///
+/// # Contract
+/// The layout names tensors by their path in the module (`layers.0.weight`). Initial values are drawn anew from the
+/// seed by a rule for each tensor: what the module was built with counts only for buffers and frozen tensors, which
+/// keep it. Every parameter must receive a gradient; one that does not is an error that names it.
+///
+/// # When it hurts
+/// A batch of more than 1024 rows is differentiated in parts. That changes nothing but memory, except for batch
+/// normalisation, whose statistics are then those of each part.
+pub struct Workload<M: Module, D: Data> {
+    /// The replica; absent only while a walk rewrites it.
+    module: Option<M>,
+    loss: Loss<M, D>,
+    data: D,
+    rows: Rows,
+    layout: Layout,
+    slots: Vec<Slot>,
+    buffers: Vec<f32>,
+    rule: fn(&Slot) -> Rule,
+    device: Device,
+}
+
+impl<M: Module, D: Data> Workload<M, D> {
+    /// A workload that holds all of `data`'s training rows and starts from the usual initial values.
+    pub fn new(module: M, loss: impl Fn(&M, D::Batch, &mut Pass) -> Outcome + Send + 'static, data: D) -> Result<Self> {
+        let device = module.devices().into_iter().next().unwrap_or_default().autodiff();
+        // Running statistics are shared between clones of a module until it changes mode: this replica owns its own.
+        let module = module.valid().train();
+        let survey = Survey::of(&module)?;
+        let layout = Layout::new(survey.slots.iter().map(|slot| slot.tensor.clone()));
+        let rows = Rows::dealt(data.rows(Split::Train), 0, 1);
+        if layout.is_empty() || rows.is_empty() {
+            return Err(Error::request("a workload needs a module with parameters and data with training rows"));
+        }
+        Ok(Self {
+            module: Some(module),
+            loss: Box::new(loss),
+            data,
+            rows,
+            layout,
+            slots: survey.slots,
+            buffers: survey.buffers,
+            rule: usual,
+            device,
+        })
+    }
+
+    /// The same workload with other rows: a worker's share, as a [`workload::Deal`] gives it.
+    #[must_use]
+    pub fn with_rows(mut self, rows: Rows) -> Self {
+        self.rows = rows;
+        self
+    }
+
+    /// The same workload with another rule for initial values.
+    #[must_use]
+    pub fn with_rule(mut self, rule: fn(&Slot) -> Rule) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    /// The module with the given parameters and buffers, in training mode.
+    fn load(&mut self, parameters: &[f32], buffers: &[f32]) -> Result<&M> {
+        self.layout.expect("the parameter vector", parameters)?;
+        if buffers.len() != self.layout.buffer_len() {
+            return Err(Error::mismatch(format!(
+                "the buffer vector has {} entries, but the layout has {}",
+                buffers.len(),
+                self.layout.buffer_len()
+            )));
+        }
+        let module = self.module.take().ok_or_else(|| Error::request("an earlier call on this workload panicked"))?;
+        Ok(self.module.insert(module.map(&mut Write { parameters, buffers, device: &self.device })))
+    }
+
+    /// The module with the given parameters and buffers, in evaluation mode.
+    pub fn evaluated(&mut self, parameters: &[f32], buffers: &[f32]) -> Result<M> {
+        Ok(self.load(parameters, buffers)?.valid())
+    }
+
+    /// The data it trains on.
+    pub fn data(&self) -> &D {
+        &self.data
+    }
+
+    /// Loss and gradient of one part of a batch, written over or added to `gradient` with weight `share`.
+    fn part(&self, module: &M, rows: &[u32], pass: &mut Pass, share: Option<f32>, out: &mut [f32]) -> Result<f64> {
+        let batch = self.data.batch(Split::Train, rows, &self.device);
+        let loss = (self.loss)(module, batch, pass).loss;
+        if !loss.is_tracked() {
+            return Err(Error::request("the loss does not depend on the module: no parameter received a gradient"));
+        }
+        let mut read = ReadGradients { gradients: loss.backward(), out, add: share, met: 0, missing: None };
+        module.visit(&mut read);
+        if let Some((tensor, _)) = read.missing.and_then(|i| self.layout.tensors().nth(i)) {
+            return Err(Error::request(format!(
+                "parameter `{}` received no gradient: use it in the loss, or freeze it",
+                tensor.name
+            )));
+        }
+        Ok(f64::from(loss.into_scalar::<f32>()))
+    }
+}
+
+impl<M: Module, D: Data> workload::Workload for Workload<M, D> {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn start(&self, seed: u64) -> Start {
+        let mut parameters = vec![0.0; self.layout.len()];
+        let trained = self.slots.iter().filter(|slot| slot.tensor.role != Role::Buffer);
+        for (index, (slot, range)) in trained.zip(self.layout.ranges()).enumerate() {
+            let mut stream = Stream::new(seed, Use::Init, 0, index as u64);
+            (self.rule)(slot).fill(&mut stream, &mut parameters[range.clone()]);
+        }
+        Start { parameters, buffers: self.buffers.clone() }
+    }
+
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn gradient(&mut self, parameters: &[f32], buffers: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
+        self.layout.expect("the gradient vector", gradient)?;
+        let rows = self.rows.pick(draw).to_vec();
+        self.load(parameters, buffers)?;
+        let Some(module) = &self.module else { unreachable!("just loaded") };
+        let mut pass = Pass::training(draw.noise());
+        let loss = if rows.len() <= TRAINED_AT_ONCE {
+            self.part(module, &rows, &mut pass, None, gradient)?
+        } else {
+            gradient.fill(0.0);
+            rows.chunks(TRAINED_AT_ONCE).try_fold(0.0, |loss, part| {
+                let share = part.len() as f64 / rows.len() as f64;
+                self.part(module, part, &mut pass, Some(share as f32), gradient).map(|l| loss + share * l)
+            })?
+        };
+        if !buffers.is_empty() {
+            // Leaving training mode is what makes running statistics take in their updates.
+            module.valid().visit(&mut ReadBuffers { slots: self.slots.iter(), out: buffers });
+        }
+        Ok(loss)
+    }
+
+    fn evaluate(&mut self, parameters: &[f32], buffers: &[f32], split: Split) -> Result<Option<Metrics>> {
+        let available = self.data.rows(split);
+        let rows: Vec<u32> = match split {
+            Split::Train => (0..available.min(EVALUATED_ROWS) as u32).collect(),
+            Split::Test => (0..available as u32).collect(),
+        };
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let module = self.evaluated(parameters, buffers)?;
+        let device = self.device.clone().inner();
+        let (mut loss, mut right, mut answers, mut examples) = (0.0, 0, 0, 0);
+        for part in rows.chunks(EVALUATED_AT_ONCE) {
+            let outcome = (self.loss)(&module, self.data.batch(split, part, &device), &mut Pass::evaluation());
+            let mean = f64::from(outcome.loss.clone().into_scalar::<f32>());
+            let found = outcome.right();
+            let n = found.map_or(part.len(), |(n, _)| n);
+            examples += n;
+            loss += mean * n as f64;
+            if let Some((n, r)) = found {
+                answers += n;
+                right += r;
+            }
+        }
+        let accuracy = (answers > 0).then(|| right as f64 / answers as f64);
+        Ok(Some(Metrics { loss: loss / examples as f64, accuracy, examples }))
+    }
+}
