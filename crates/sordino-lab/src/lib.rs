@@ -6,5 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
+pub mod checkpoint;
 pub mod data;
+pub mod files;
+pub mod model_file;
 pub mod partition;
+pub mod record;
