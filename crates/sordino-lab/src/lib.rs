@@ -9,6 +9,7 @@
 mod archive;
 pub mod checkpoint;
 pub mod data;
+pub mod experiment;
 pub mod files;
 pub mod model_file;
 pub mod partition;

@@ -82,6 +82,11 @@ impl Session {
         round::round(&mut self.worker, &mut *self.port, workload, flags)
     }
 
+    /// The silent steps of a round that `open` began, on our own optimizer.
+    pub fn spend(&mut self, workload: &mut dyn Workload, steps: u64) -> Result<()> {
+        self.worker.spend(workload, steps)
+    }
+
     /// Opens a round: how many local steps to make from `worker().point()`.
     pub fn open(&mut self) -> Result<u64> {
         round::open(&mut self.worker, &mut *self.port)

@@ -1,10 +1,12 @@
 //! How agreement is reached: who sends what to whom so that every rank ends with the same aggregate.
 
+mod control;
 mod frame;
 mod gather;
 mod reduce;
 mod star;
 
+pub use control::{decree, report};
 pub use frame::Frame;
 pub use gather::Gather;
 pub use reduce::{Reduce, average, broadcast, everybodys};

@@ -10,7 +10,7 @@ use crate::base::{Ledger, Link, Result};
 pub struct Meter {
     /// Bytes that this rank sent (or that the server it hosts sent), by link and purpose.
     pub ledger: Ledger,
-    /// Seconds from asking for a word to having it.
+    /// Seconds from asking for a word of training to having it.
     pub wait: f64,
 }
 
@@ -47,7 +47,9 @@ impl<P: Port> Port for Metered<P> {
     fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
         let asked = self.clock.now();
         let received = self.inner.receive(from, tag, into);
-        self.meter.wait += self.clock.now() - asked;
+        if tag.purpose.is_training() {
+            self.meter.wait += self.clock.now() - asked;
+        }
         received
     }
 

@@ -120,6 +120,13 @@ impl Recipe {
         Ok(recipe)
     }
 
+    /// Whether local steps may be shortened by clipping.
+    pub fn clips(&self) -> bool {
+        let none = Value::Element(Element::word("none"));
+        let set = |key: &str| self.choices["optim"].named.get(key).is_some_and(|v| *v != none);
+        set("clip") || set("max_norm")
+    }
+
     /// Replaces every `auto` by a number or a choice, from the task's defaults.
     pub fn resolve(&mut self, defaults: &Defaults) -> Result<()> {
         auto::resolve(self, defaults)

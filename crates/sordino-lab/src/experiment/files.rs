@@ -1,0 +1,138 @@
+//! The run's `recipe.toml`: the recipe and everything else that `--resume` needs.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use sordino::recipe::Recipe;
+use sordino::{Error, Result};
+
+use super::Plan;
+use crate::files::{read_text, write_aside};
+use crate::record::RECIPE;
+
+/// What stands in `recipe.toml` beside the recipe.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Header {
+    /// The version of the program.
+    pub version: String,
+    /// A hash of the data and the problem.
+    pub data_hash: u64,
+    /// The data's file or folder, if one was given.
+    pub data: Option<String>,
+}
+
+/// The keys of a recipe file that are not axes.
+pub const KEYS: &[&str] = &[
+    "version",
+    "data_hash",
+    "data",
+    "workers",
+    "seed",
+    "steps",
+    "batch_rows",
+    "until_loss",
+    "eval_every",
+    "checkpoint_every",
+];
+
+impl Plan {
+    /// The plan as `recipe.toml`.
+    pub fn to_toml(&self) -> String {
+        let mut text = self.recipe.to_toml();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "workers = {}\nseed = {}\nsteps = {}", self.workers, self.seed, self.steps);
+        let _ = writeln!(text, "batch_rows = {}\neval_every = {}", self.batch_rows, self.eval_every);
+        if let Some(rounds) = self.checkpoint_every {
+            let _ = writeln!(text, "checkpoint_every = {rounds}");
+        }
+        if let Some(loss) = self.until_loss {
+            let _ = writeln!(text, "until_loss = {loss:?}");
+        }
+        if let Some(data) = &self.header.data {
+            let _ = writeln!(text, "data = {data:?}");
+        }
+        let _ = writeln!(text, "data_hash = \"{:016x}\"\nversion = {:?}", self.header.data_hash, self.header.version);
+        text
+    }
+
+    /// Reads the plan in a run's directory, to be resumed.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(RECIPE);
+        if !path.is_file() {
+            return Err(Error::request(format!(
+                "{} has no {RECIPE}: name the directory of a run that has begun",
+                directory.display()
+            )));
+        }
+        let text = read_text(&path)?;
+        Self::from_toml(&text).map_err(|e| e.within(path.display())).map(|mut plan| {
+            plan.out = Some(directory.to_path_buf());
+            plan.resume = true;
+            plan
+        })
+    }
+
+    fn from_toml(text: &str) -> Result<Self> {
+        let recipe = Recipe::from_toml(text, KEYS)?;
+        let table: toml::Table = text.parse().map_err(|e| Error::data(format!("not a TOML recipe: {e}")))?;
+        let whole = |key: &str| {
+            let number = table.get(key).and_then(toml::Value::as_integer).and_then(|n| u64::try_from(n).ok());
+            number.ok_or_else(|| Error::data(format!("`{key}` must be a whole number; the file was made by a run")))
+        };
+        let words = |key: &str| table.get(key).and_then(toml::Value::as_str).map(str::to_owned);
+        let hash = words("data_hash").and_then(|h| u64::from_str_radix(&h, 16).ok());
+        Ok(Self {
+            recipe,
+            workers: whole("workers")? as usize,
+            seed: whole("seed")?,
+            steps: whole("steps")?,
+            batch_rows: whole("batch_rows")? as usize,
+            until_loss: table.get("until_loss").and_then(toml::Value::as_float),
+            eval_every: whole("eval_every")?,
+            checkpoint_every: whole("checkpoint_every").ok(),
+            out: None,
+            resume: false,
+            header: Header {
+                version: words("version").unwrap_or_default(),
+                data_hash: hash.ok_or_else(|| Error::data("`data_hash` must be 16 hexadecimal digits"))?,
+                data: words("data"),
+            },
+            environment: std::collections::BTreeMap::new(),
+            cores: 0,
+        })
+    }
+
+    /// Writes `recipe.toml` into the run's directory.
+    pub(super) fn write(&self, directory: &Path) -> Result<()> {
+        write_aside(&directory.join(RECIPE), self.to_toml().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_written_and_read_back() {
+        let plan = Plan {
+            recipe: Recipe::named("local-sgd").unwrap(),
+            workers: 4,
+            seed: 7,
+            steps: 100,
+            batch_rows: 32,
+            until_loss: Some(0.5),
+            eval_every: 5,
+            checkpoint_every: None,
+            out: None,
+            resume: false,
+            header: Header { version: "1".into(), data_hash: 77, data: Some("a \"b\"".into()) },
+            environment: std::collections::BTreeMap::new(),
+            cores: 0,
+        };
+        let text = plan.to_toml();
+        let back = Plan::from_toml(&text).unwrap();
+        assert_eq!(back.to_toml(), text);
+        assert_eq!((back.header, back.until_loss, back.seed), (plan.header, plan.until_loss, plan.seed));
+        assert!(Plan::from_toml("method = \"local-sgd\"").is_err());
+    }
+}

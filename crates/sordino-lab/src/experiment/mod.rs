@@ -1,0 +1,120 @@
+//! An experiment: a recipe on a task with so many workers, recorded, checkpointed, resumed.
+//!
+//! [`run`] drives all ranks on threads of this process; [`work`] drives one rank over any port. Deciding is the
+//! library's: this room only asks it for rounds, looks at the model now and then, and writes files.
+
+mod files;
+mod rank;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sordino::base::{Kind, Layout};
+use sordino::fabric::{Clock, Metered, Port, connect, on_threads};
+use sordino::recipe::Recipe;
+use sordino::workload::{Start, Task};
+use sordino::{Error, Result};
+
+pub use files::Header;
+pub use rank::work;
+
+use crate::record::{Point, Summary};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The choices, resolved and checked.
+    pub recipe: Recipe,
+    /// How many workers.
+    pub workers: usize,
+    /// The run's seed.
+    pub seed: u64,
+    /// Local steps of each worker.
+    pub steps: u64,
+    /// Rows that one step of one worker looks at (for counting epochs).
+    pub batch_rows: usize,
+    /// Stop once the training loss is at most this.
+    pub until_loss: Option<f64>,
+    /// Look at the model every so many rounds, and at the end.
+    pub eval_every: u64,
+    /// Checkpoint every so many rounds (and every ten seconds, whichever is first); `None` for the latter alone.
+    pub checkpoint_every: Option<u64>,
+    /// Where files go; `None` writes none.
+    pub out: Option<PathBuf>,
+    /// Go on from the checkpoint in `out`.
+    pub resume: bool,
+    /// Words for `recipe.toml` beside the recipe, such as the data's path.
+    pub header: Header,
+    /// Words for the summary: versions, machine.
+    pub environment: BTreeMap<String, String>,
+    /// Processor cores of the machine.
+    pub cores: usize,
+}
+
+/// What can be seen after every round, on rank 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Local steps done.
+    pub steps: u64,
+    /// Of so many.
+    pub total: u64,
+    /// Rounds done.
+    pub rounds: u64,
+    /// Mean mini-batch loss of rank 0 over the last round.
+    pub loss: f64,
+    /// Held-out accuracy when last looked at.
+    pub accuracy: Option<f64>,
+}
+
+/// Sees every event and changes nothing but when the run ends.
+pub trait Observer: Sync {
+    /// After every round.
+    fn round(&self, _progress: &Progress) {}
+
+    /// After every look at the model.
+    fn point(&self, _point: &Point) {}
+
+    /// Whether the run should end after this round, saved.
+    fn stop(&self) -> bool {
+        false
+    }
+}
+
+/// An observer that looks away.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nobody;
+
+impl Observer for Nobody {}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// What it came to.
+    pub summary: Summary,
+    /// Its record.
+    pub points: Vec<Point>,
+    /// The model's tensors.
+    pub layout: Layout,
+    /// The model and buffers that the last evaluation used.
+    pub model: Start,
+    /// Whether it ended before its last step, on request.
+    pub interrupted: bool,
+}
+
+/// Runs all ranks on threads of this process.
+///
+/// Divergence is a finding: the run ends with `summary.diverged` set, everything recorded up to then kept.
+pub fn run(task: &dyn Task, plan: &Plan, clock: &Arc<dyn Clock>, observer: &dyn Observer) -> Result<Ended> {
+    if plan.workers == 0 {
+        return Err(Error::request("a run needs at least one worker, 0 came; use --workers 4"));
+    }
+    let desk = rank::Desk::open(task, plan, clock)?;
+    let ports: Vec<_> = connect(plan.workers).into_iter().map(|port| Metered::new(port, Arc::clone(clock))).collect();
+    let ran = on_threads(ports, |port| work(task, plan, Box::new(port) as Box<dyn Port>, clock, observer, &desk));
+    match ran {
+        Ok(_) => desk.close(plan, false),
+        Err(e) if e.kind() == Kind::Diverged => desk.close(plan, true),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,419 @@
+//! What one rank does, and the desk at which rank 0 keeps the record.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sordino::base::{Kind, Layout, Ledger, Party};
+use sordino::engine::{Session, Times, Told, Worker};
+use sordino::exchange::{decree, report};
+use sordino::fabric::{Clock, Port};
+use sordino::workload::{Split, Start, Task, Workload};
+use sordino::{Error, Result};
+
+use super::{Ended, Observer, Plan, Progress};
+use crate::checkpoint::{self, Draft, Manifest};
+use crate::model_file::{self, Origin};
+use crate::record::{FlowRow, Journal, Point, Summary, flows_of, ledger_of, read_points};
+use crate::{files, record};
+
+/// Rank 0's decision: this round is the last.
+const STOP: u8 = 1;
+/// Rank 0's decision: save after this round.
+const SAVE: u8 = 2;
+/// Seconds between checkpoints at the most.
+const CHECKPOINT_SECONDS: f64 = 10.0;
+/// Bits per second of the link that reports speak of.
+const MEGABIT_100: f64 = 100e6;
+
+/// The record of a run, kept by rank 0; other ranks of the process only read what a resumed run begins from.
+pub struct Desk {
+    resumed: Option<Manifest>,
+    layout: Layout,
+    task: String,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    journal: Option<Journal>,
+    points: Vec<Point>,
+    model: Start,
+    ledger: Ledger,
+    told: Option<Told>,
+    wall: f64,
+    /// Seconds spent looking at the model and writing files: not training.
+    aside: f64,
+    cpu: f64,
+    accuracy: Option<f64>,
+    interrupted: bool,
+}
+
+impl Desk {
+    /// Opens the record: a new one, or the one that a checkpoint goes on from.
+    pub fn open(task: &dyn Task, plan: &Plan, _clock: &Arc<dyn Clock>) -> Result<Self> {
+        let probe = task.workload(0, plan.workers, plan.seed)?;
+        let (layout, model) = (probe.layout().clone(), probe.start(plan.seed));
+        let mut kept = Kept {
+            journal: None,
+            points: Vec::new(),
+            model,
+            ledger: Ledger::default(),
+            told: None,
+            wall: 0.0,
+            aside: 0.0,
+            cpu: 0.0,
+            accuracy: None,
+            interrupted: false,
+        };
+        let mut resumed = None;
+        if let Some(out) = &plan.out {
+            files::make_directory(out)?;
+            if plan.resume && checkpoint::exists(out) {
+                let manifest = checkpoint::load_manifest(out)?;
+                if manifest.ranks != plan.workers {
+                    return Err(Error::request(format!(
+                        "the checkpoint in {} is of {} workers, {} came; resume with as many",
+                        out.display(),
+                        manifest.ranks,
+                        plan.workers
+                    )));
+                }
+                kept.journal = Some(Journal::resume(out, manifest.record_offset)?);
+                kept.points = read_points(&out.join(record::RECORD))?;
+                kept.ledger = ledger_of(&manifest.flows)?;
+                kept.wall = manifest.clocks.get("wall").copied().unwrap_or(0.0);
+                kept.cpu = manifest.clocks.get("cpu").copied().unwrap_or(0.0);
+                resumed = Some(manifest);
+            } else {
+                plan.write(out)?;
+                kept.journal = Some(Journal::create(out)?);
+            }
+        }
+        Ok(Self { resumed, layout, task: task.name().to_owned(), kept: Mutex::new(kept) })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // A rank that panicked leaves numbers behind, not broken invariants.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sums the run up and writes what is written at the end.
+    pub(super) fn close(self, plan: &Plan, diverged: bool) -> Result<Ended> {
+        let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let last = kept.points.last().cloned().unwrap_or_default();
+        let (sent, received) = kept.ledger.busiest(plan.workers);
+        let n = plan.workers as u64;
+        let sync = |steps: u64| (steps * 8 * (n - 1) * self.layout.len() as u64).checked_div(n).unwrap_or(0);
+        let finite = last.train_loss.is_finite() || kept.points.is_empty();
+        let summary = Summary {
+            method: plan.recipe.method.clone(),
+            task: self.task.clone(),
+            workers: plan.workers,
+            seed: plan.seed,
+            steps: last.step,
+            rounds: last.round,
+            epochs: last.epoch,
+            parameters: self.layout.len(),
+            train_loss: last.train_loss,
+            eval_loss: last.eval_loss,
+            accuracy: last.accuracy,
+            diverged: diverged || !finite,
+            bytes_sent_per_worker: sent,
+            bytes_received_per_worker: received,
+            bytes_sync_fp32_per_worker: sync(last.step),
+            compute_seconds: last.compute_seconds,
+            exchange_seconds: last.exchange_seconds,
+            wait_seconds: last.wait_seconds,
+            wall_seconds: kept.wall,
+            cpu_seconds: (kept.cpu > 0.0).then_some(kept.cpu),
+            cores: plan.cores,
+            link_seconds_100mbit: 8.0 * sent.max(received) as f64 / MEGABIT_100,
+            started_from: None,
+            flows: flows_of(&kept.ledger),
+            environment: plan.environment.clone(),
+        };
+        if let Some(out) = &plan.out {
+            let origin = Origin {
+                method: plan.recipe.method.clone(),
+                task: self.task,
+                seed: plan.seed,
+                version: plan.header.version.clone(),
+            };
+            let path = out.join("model.safetensors");
+            model_file::write(&path, &self.layout, &kept.model.parameters, &kept.model.buffers, &origin)?;
+            if let Some(mut journal) = kept.journal {
+                journal.finish()?;
+            }
+            summary.write(out)?;
+        }
+        Ok(Ended {
+            summary,
+            points: kept.points,
+            layout: self.layout,
+            model: kept.model,
+            interrupted: kept.interrupted,
+        })
+    }
+}
+
+/// Drives one rank over `port` until all steps are done or rank 0 says stop.
+pub fn work(
+    task: &dyn Task,
+    plan: &Plan,
+    port: Box<dyn Port>,
+    clock: &Arc<dyn Clock>,
+    observer: &dyn Observer,
+    desk: &Desk,
+) -> Result<()> {
+    let rank = port.rank();
+    let mut workload = task.workload(rank, plan.workers, plan.seed)?;
+    let (layout, start) = (workload.layout().clone(), workload.start(plan.seed));
+    let parts = plan.recipe.build(Arc::clone(clock))?;
+    let worker = Worker::new(parts, layout, start, plan.seed, rank as u64, Some(plan.steps), workload.rows());
+    let session = Session::new(worker, port);
+    let began = clock.now() - desk.kept().wall;
+    let mut bench = Bench { rank, session, plan, clock, desk, began, saved: clock.now(), rows: task.rows() };
+    bench.begin(&mut *workload)?;
+    let worked = bench.rounds(&mut *workload, observer);
+    if rank == 0 && worked.as_ref().is_err_and(|e| e.kind() != Kind::Request) {
+        let mut kept = desk.kept();
+        kept.wall = clock.now() - bench.began;
+        kept.model.parameters = bench.session.worker().model().to_vec();
+    }
+    worked
+}
+
+/// One rank's share of a point: where its time went, and what it sent.
+#[derive(Serialize, Deserialize)]
+struct Account {
+    compute: f64,
+    cpu: f64,
+    close: f64,
+    wait: f64,
+    clip: f64,
+    residual: Option<f64>,
+    flows: Vec<FlowRow>,
+}
+
+/// The ranks' ledgers, merged.
+fn whole(accounts: &[Account]) -> Result<Ledger> {
+    let mut ledger = Ledger::default();
+    for account in accounts {
+        ledger.merge(&ledger_of(&account.flows)?);
+    }
+    Ok(ledger)
+}
+
+/// One rank at work.
+struct Bench<'a> {
+    rank: usize,
+    session: Session,
+    plan: &'a Plan,
+    clock: &'a Arc<dyn Clock>,
+    desk: &'a Desk,
+    began: f64,
+    saved: f64,
+    rows: usize,
+}
+
+impl Bench<'_> {
+    /// Goes on from the checkpoint, or looks at the model before training.
+    fn begin(&mut self, workload: &mut dyn Workload) -> Result<()> {
+        let (Some(out), Some(manifest)) = (&self.plan.out, &self.desk.resumed) else {
+            return self.look(workload, None).map(|_| ());
+        };
+        self.session.load(&checkpoint::load_rank(out, self.rank)?)?;
+        let (whole, rank) = (ledger_of(&manifest.flows)?, self.rank);
+        let mine = |party| party == Party::Worker(rank) || (party == Party::Server && rank == 0);
+        if let Some(meter) = self.session.port().meter() {
+            for (link, flow) in whole.flows().filter(|(link, _)| mine(link.from)) {
+                meter.ledger.restore(link.clone(), *flow);
+            }
+            meter.wait = manifest.clocks.get(&format!("wait-{}", self.rank)).copied().unwrap_or(0.0);
+        }
+        Ok(())
+    }
+
+    fn rounds(&mut self, workload: &mut dyn Workload, observer: &dyn Observer) -> Result<()> {
+        while !self.session.done() {
+            let steps = self.session.open()?;
+            self.session.spend(workload, steps)?;
+            let flags = if self.rank == 0 { self.flags(observer) } else { 0 };
+            let told = self.session.close(flags)?;
+            let stop = told.flags & STOP != 0;
+            if self.rank == 0 {
+                self.tell(&told, observer);
+            }
+            let mut reached = false;
+            if told.rounds % self.plan.eval_every.max(1) == 0 || self.session.done() || stop {
+                reached = self.look(workload, Some((&told, observer)))?;
+            }
+            if told.flags & SAVE != 0 || stop || told.rounds == 1 {
+                self.save()?;
+            }
+            if stop || reached {
+                self.desk.kept().interrupted |= stop && !self.session.done();
+                break;
+            }
+        }
+        if self.session.done() && self.plan.out.is_some() {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Rank 0's decisions for this round.
+    fn flags(&mut self, observer: &dyn Observer) -> u8 {
+        let rounds = self.session.worker().position().0 + 1;
+        let due = self.plan.checkpoint_every.is_some_and(|every| rounds.is_multiple_of(every.max(1)));
+        let due = due || self.clock.now() - self.saved > CHECKPOINT_SECONDS;
+        let save = if due && self.plan.out.is_some() { SAVE } else { 0 };
+        save | if observer.stop() { STOP } else { 0 }
+    }
+
+    fn tell(&self, told: &Told, observer: &dyn Observer) {
+        let accuracy = {
+            let mut kept = self.desk.kept();
+            kept.told = Some(*told);
+            kept.accuracy
+        };
+        observer.round(&Progress {
+            steps: told.steps,
+            total: self.plan.steps,
+            rounds: told.rounds,
+            loss: told.loss,
+            accuracy,
+        });
+    }
+
+    /// Looks at the agreed model: a collective call. True once the target is reached.
+    fn look(&mut self, workload: &mut dyn Workload, after: Option<(&Told, &dyn Observer)>) -> Result<bool> {
+        let began = self.clock.now();
+        let model = self.session.evaluated(workload)?;
+        let all = self.accounts(after.map(|(told, _)| told))?;
+        let mut verdict = vec![0];
+        if self.rank == 0 {
+            let point = self.point(workload, &model, &all, after.map(|(told, _)| told))?;
+            verdict[0] = u8::from(self.plan.until_loss.is_some_and(|target| point.train_loss <= target));
+            if let Some((_, observer)) = after {
+                observer.point(&point);
+            }
+            let mut kept = self.desk.kept();
+            kept.model = model;
+            kept.accuracy = point.accuracy;
+            if let Some(journal) = &mut kept.journal {
+                journal.append(&point)?;
+            }
+            kept.points.push(point);
+        }
+        let verdict = decree(self.session.port(), &verdict)?;
+        if self.rank == 0 {
+            let mut kept = self.desk.kept();
+            kept.aside += self.clock.now() - began;
+            kept.wall = self.clock.now() - self.began;
+        }
+        Ok(verdict == [1])
+    }
+
+    /// Everybody's account at rank 0, in rank order: a collective call.
+    fn accounts(&mut self, told: Option<&Told>) -> Result<Vec<Account>> {
+        let Times { compute, cpu, close } = self.session.worker().times();
+        let (wait, flows) = match self.session.port().meter() {
+            Some(meter) => (meter.wait, flows_of(&meter.ledger)),
+            None => (0.0, Vec::new()),
+        };
+        let clip = told.map_or(0.0, |t| t.clipped as f64 / t.silence.max(1) as f64);
+        let account = Account { compute, cpu, close, wait, clip, residual: told.and_then(|t| t.residual_norm), flows };
+        let words = serde_json::to_vec(&account)
+            .map_err(|e| Error::data(format!("rank {}'s account cannot be written: {e}", self.rank)))?;
+        let all = report(self.session.port(), &words)?;
+        let read = |words: &Vec<u8>| {
+            serde_json::from_slice(words).map_err(|e| Error::decode(format!("an account cannot be read: {e}")))
+        };
+        all.iter().map(read).collect()
+    }
+
+    fn point(
+        &mut self,
+        workload: &mut dyn Workload,
+        model: &Start,
+        accounts: &[Account],
+        told: Option<&Told>,
+    ) -> Result<Point> {
+        let mean = |of: &dyn Fn(&Account) -> f64| accounts.iter().map(of).sum::<f64>() / accounts.len().max(1) as f64;
+        let (compute, close, wait) = (mean(&|a| a.compute), mean(&|a| a.close), mean(&|a| a.wait));
+        let remembers = accounts.iter().any(|a| a.residual.is_some());
+        let ledger = whole(accounts)?;
+        let train = workload.evaluate(&model.parameters, &model.buffers, Split::Train)?;
+        let test = workload.evaluate(&model.parameters, &model.buffers, Split::Test)?;
+        let (sent, received) = ledger.busiest(self.plan.workers);
+        let step = told.map_or(0, |t| t.steps);
+        let mut kept = self.desk.kept();
+        kept.ledger = ledger;
+        kept.cpu = accounts.iter().map(|a| a.cpu).sum();
+        Ok(Point {
+            round: told.map_or(0, |t| t.rounds),
+            step,
+            epoch: (step as usize * self.plan.batch_rows * self.plan.workers) as f64 / self.rows.max(1) as f64,
+            train_loss: train.map_or(f64::NAN, |m| m.loss),
+            eval_loss: test.map_or(f64::NAN, |m| m.loss),
+            accuracy: test.or(train).and_then(|m| m.accuracy),
+            bytes_sent: sent,
+            bytes_received: received,
+            seconds: self.clock.now() - self.began - kept.aside,
+            compute_seconds: compute,
+            wait_seconds: wait,
+            exchange_seconds: (close - wait).max(0.0),
+            rate: told.map_or(f64::NAN, |t| t.rate),
+            silence: told.map_or(0, |t| t.silence),
+            clip_fraction: self.plan.recipe.clips().then_some(mean(&|a| a.clip)),
+            residual_norm: remembers.then_some(mean(&|a| a.residual.unwrap_or(0.0))),
+            ..Point::default()
+        })
+    }
+
+    /// Saves every rank's state: a collective call.
+    fn save(&mut self) -> Result<()> {
+        let Some(out) = &self.plan.out else { return Ok(()) };
+        let began = self.clock.now();
+        let (round, step) = self.session.worker().position();
+        // The ledger is taken before the words of the checkpoint itself.
+        let all = self.accounts(None)?;
+        let folder = if self.rank == 0 {
+            Draft::begin(out, round)?.folder().to_string_lossy().into_owned().into_bytes()
+        } else {
+            Vec::new()
+        };
+        let folder = decree(self.session.port(), &folder)?;
+        let draft = Draft::join(Path::new(String::from_utf8_lossy(&folder).as_ref()));
+        draft.write_rank(self.rank, &self.session.save())?;
+        // Everybody has written before rank 0 commits.
+        report(self.session.port(), &[])?;
+        if self.rank == 0 {
+            let ledger = whole(&all)?;
+            let mut kept = self.desk.kept();
+            kept.aside += self.clock.now() - began;
+            let mut clocks = BTreeMap::new();
+            clocks.insert("wall".to_owned(), self.clock.now() - self.began);
+            clocks.insert("aside".into(), kept.aside);
+            clocks.insert("cpu".into(), kept.cpu);
+            for (rank, account) in all.iter().enumerate() {
+                clocks.insert(format!("wait-{rank}"), account.wait);
+            }
+            let offset = kept.journal.as_mut().map_or(Ok(0), Journal::settle)?;
+            draft.commit(&Manifest {
+                round,
+                step,
+                ranks: self.plan.workers,
+                record_offset: offset,
+                flows: flows_of(&ledger),
+                recipe: self.plan.to_toml(),
+                clocks,
+            })?;
+            self.saved = self.clock.now();
+        }
+        decree(self.session.port(), &[])?;
+        Ok(())
+    }
+}
