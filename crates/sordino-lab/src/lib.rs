@@ -13,3 +13,4 @@ pub mod files;
 pub mod model_file;
 pub mod partition;
 pub mod record;
+pub mod report;
