@@ -19,8 +19,15 @@ const insideFigures = [
 let charts = [];
 const sync = uPlot.sync("x");
 
-function bandsOf(figure) {
-  const axis = axes[options.axis], logY = options.logY && figure.log;
+// Whether a figure's y axis is a logarithm: asked for, and nearly all of its numbers have one.
+function isLog(figure) {
+  if (!options.logY || !figure.log) return false;
+  const ys = runs.flatMap((r) => r.columns[figure.column] ?? []).filter(isNumber);
+  return ys.filter((y) => y > 0).length >= 0.9 * ys.length;
+}
+
+function bandsOf(figure, logY) {
+  const axis = axes[options.axis];
   return groups.map((group) => {
     const lineOf = (run) => line(run, axis, figure.column, options.logX, logY || figure.positive);
     const alone = (list) => list.map(lineOf).filter((l) => l.xs.length).map((l) => ({ x: l.xs, mid: l.ys, low: null, high: null, thin: true }));
@@ -67,9 +74,9 @@ const ticksOf = (log, show) => ({
 });
 
 function drawFigure(figure) {
-  const axis = axes[options.axis], logY = options.logY && figure.log;
+  const axis = axes[options.axis], logY = isLog(figure);
   const tables = [], series = [{}], bands = [], owner = [null];
-  bandsOf(figure).forEach((list, g) => {
+  bandsOf(figure, logY).forEach((list, g) => {
     for (const one of list) {
       const width = one.thin && list.length > 1 ? 1.25 : 2;
       const common = { spanGaps: true, show: !hidden.has(g), points: { show: one.x.length === 1, size: 6 } };
@@ -96,7 +103,7 @@ function drawFigure(figure) {
     values.set(group.at, value);
     const pressed = String(!hidden.has(group.at));
     return element("button", { type: "button", "aria-pressed": pressed, title: "show or hide", "data-group": group.at, onclick: () => toggle(group.at) },
-      swatch(tint(group.at)), element("span", {}, ...named(group.label)), value);
+      swatch(tint(group.at), group.at), element("span", {}, ...named(group.label)), value);
   }));
   const place = element("span", {}, figure.note);
   const plotHost = element("div", { role: "img", "aria-label": `${figure.title} against ${axis.label}` });
@@ -109,6 +116,7 @@ function drawFigure(figure) {
     height: 270,
     legend: { show: false },
     cursor: {
+      y: false,
       sync: { key: sync.key, scales: ["x", null], setSeries: false },
       dataIdx: nearest,
       points: { size: (u, s) => (owner[s] === null ? 0 : 7), width: 1.5, fill: () => colour("var(--card)"), stroke: (u, s) => (owner[s] === null ? "transparent" : colour(tint(owner[s]))) },
@@ -168,10 +176,12 @@ function drawCharts() {
   charts.forEach(({ plot }) => plot.destroy());
   charts = [];
   const fill = (id, figures) => {
-    const drawn = figures.filter((f) => runs.some((r) => r.columns[f.column])).map(drawFigure).filter(Boolean);
+    const known = figures.filter((f) => runs.some((r) => r.columns[f.column]));
+    const drawn = known.map(drawFigure).filter(Boolean);
+    if (known.length && !drawn.length) drawn.push(element("p", { class: "quiet" }, "No number here is above zero on this axis: take the logarithm off."));
     byId(id).replaceChildren(...drawn);
     byId(id).classList.toggle("three", drawn.length === 3 || drawn.length > 4);
-    byId(id).closest("section").hidden = drawn.length === 0;
+    byId(id).closest("section").hidden = known.length === 0;
   };
   fill("curves", curveFigures);
   fill("inside", insideFigures);

@@ -17,7 +17,7 @@ function colour(expression, alpha = 1) {
   return getComputedStyle(probe).color;
 }
 
-const swatch = (tint) => element("i", { class: "swatch", style: { "--tint": tint }, "aria-hidden": "true" });
+const swatch = (tint, at = 0) => element("i", { class: `swatch dash-${Math.floor(at / 8) % 4}`, style: { "--tint": tint }, "aria-hidden": "true" });
 
 // A label: the method, and smaller what tells it from others of its name.
 function named(label) {

@@ -45,7 +45,7 @@ function drawTable() {
     const tag = diverged ? element("span", { class: "tag" }, count > 1 ? `${diverged} of ${count} diverged` : "diverged") : null;
     const seedWords = element("small", {}, count > 1 ? `${count} seeds` : `seed ${group.runs[0].seed}`);
     const [name, ...rest] = named(group.label);
-    body.append(element("tr", {}, element("th", { scope: "row" }, swatch(tint(group.at)), name, tag, ...rest, seedWords),
+    body.append(element("tr", {}, element("th", { scope: "row" }, swatch(tint(group.at), group.at), name, tag, ...rest, seedWords),
       ...used.map((c, i) => cell(c, group, best[i]))));
     if (!all || count < 2) continue;
     for (const run of group.runs) {
