@@ -24,7 +24,14 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<TextSet> {
         Error::data(format!("{name}: byte {}: expected UTF-8 text: convert the file first", e.valid_up_to()))
     })?;
     let mut seen = BTreeSet::new();
+    let mut known = [false; 128];
     for (at, symbol) in text.char_indices() {
+        // Nearly every character is one of these and has been seen: the set is asked about the others.
+        if let Some(known) = known.get_mut(symbol as usize)
+            && std::mem::replace(known, true)
+        {
+            continue;
+        }
         seen.insert(symbol);
         if seen.len() > MOST_SYMBOLS {
             return Err(Error::data(format!(
