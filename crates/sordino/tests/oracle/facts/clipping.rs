@@ -113,6 +113,32 @@ fn parallel_clipping_without_a_bound_is_synchronous_sgd_and_never_steps_further_
     }
 }
 
+/// Everybody's gradient, the same everywhere.
+fn slopes(rows: &[Vec<f64>], run: &dyn Fn(&dyn Problem) -> Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+    let start = vec![0.0; rows[0].len()];
+    run(&Given { workers: rows.len(), start, gradient: &|i, _, _| rows[i].clone(), loss: &|_| 0.0 })
+}
+
+#[test]
+fn parallel_clipping_measures_the_mean_gradient_and_celgc_each_one() {
+    // Gradients 3 and -1, mean 1: 0.1 along the mean, or 0.1 each way.
+    let rows = [vec![3.0], vec![-1.0]];
+    let parallel = parallel_clip::Settings { rate: &|_| 1.0, gamma: &|_| 0.1, momentum: 0.0, decay: 0.0 };
+    let local = celgc::Settings { rate: &|_| 1.0, gamma: &|_| 0.1, momentum: 0.0, decay: 0.0, every: 1 };
+    assert_close(&slopes(&rows, &|problem| parallel_clip::trajectory(problem, &parallel, 1))[1], &[-0.1], 1e-15);
+    assert_close(&slopes(&rows, &|problem| celgc::trajectory(problem, &local, 1))[1], &[0.0], 1e-15);
+}
+
+#[test]
+fn compressed_clip21_clips_first() {
+    // (3, 4) is clipped to (1.5, 2), of which the larger entry goes; the other way round 2.5 would go.
+    let settings = press_clip21::Settings { rate: &|_| 0.1, tau: 2.5, compress: &|v| top_k(v, 0.5) };
+    let x = slopes(&[vec![3.0, 4.0]], &|problem| press_clip21::trajectory(problem, &settings, 2));
+    assert_close(&x[1], &[0.0, -0.2], 1e-15);
+    // Then (3, 2) is left: clipped to 2.5/√13 of itself, the first entry goes.
+    assert_close(&x[2], &[-0.75 / 13f64.sqrt(), -0.4], 1e-15);
+}
+
 #[test]
 fn clip_gd_stalls_where_clip21_arrives() {
     let problem = Given {

@@ -147,6 +147,16 @@ fn detached_feedback_with_blocks_is_error_feedback_and_step_ahead_at_its_ends() 
 }
 
 #[test]
+fn detached_feedback_is_judged_where_the_mean_residual_is_paid() {
+    let (problem, rate, top_1) = (scattered(), |_: u64| 0.1, |v: &[f64]| top_k(v, 0.01));
+    let settings =
+        def::Settings { rate: &rate, momentum: 0.9, decay: 0.0, lambda: 1.0, every: 1, compress: &|_, v| top_1(v) };
+    let ahead = saef::Settings { momentum: 0.9, ..step_ahead(&rate, &top_1) };
+    let points = mean_points(&saef::run(&problem, &ahead, 40));
+    assert_same(&def::trajectory(&problem, &settings, 40).evaluated, &points, 1e-14);
+}
+
+#[test]
 fn a_block_wraps_around() {
     assert_eq!(block(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 6, 2.0), [1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 7.0]);
     assert_eq!(block(&[1.0, 2.0], 1, 64.0), [0.0, 2.0]);

@@ -297,6 +297,16 @@ fn slow_momentum_forgets_local_momentum_between_rounds() {
 }
 
 #[test]
+fn slow_momentum_divides_by_the_rate_of_the_rounds_first_step() {
+    // Gradient 1; rates 1, ½ | ¼, ¼. u = 1.5, x = -1.5; then u = 0.75 + 0.5/¼ = 2.75, x = -1.5 - 2.75/4.
+    let problem = Given { workers: 1, start: vec![0.0], gradient: &|_, _, _| vec![1.0], loss: &|x| x[0] };
+    let rate = |t: u64| [1.0, 0.5, 0.25, 0.25][t as usize];
+    let settings = slowmo::Settings { rate: &rate, inner: Inner::PLAIN, every: 2, alpha: 1.0, beta: 0.5 };
+    let x = slowmo::trajectory(&problem, &settings, 2);
+    assert_close(&[x[1][0], x[2][0]], &[-1.5, -2.1875], 1e-15);
+}
+
+#[test]
 fn diloco_reduces_to_what_it_is_made_of() {
     let problem = Quadratics::scattered(4, 5, Noise::Uniform(0.3));
     let settings = |inner, every, outer_rate, beta| diloco::Settings { rate: &|_| 0.1, inner, every, outer_rate, beta };
