@@ -1,0 +1,42 @@
+//! Naive references of the named rows, one file a row, written straight from the papers: `f64`, plain vectors, loops
+//! over workers, and none of the library's code. A row of the library and its file here must draw the same trajectory.
+//!
+//! Conventions shared by every file. Steps and rounds count from 0; `rate(t)` is the learning rate of step `t`; a
+//! trajectory is the agreed model at the start and after every round. Momentum is `PyTorch`'s (`m = μ m + g`,
+//! `x -= η m`), weight decay joins the gradient before momentum (SGD) or shrinks the model on its own (AdamW), means run
+//! over workers in rank order and divide once.
+
+// A test binary that compares one family of rows leaves the other files unused.
+#![allow(dead_code)]
+// The loops keep the papers' indices.
+#![allow(clippy::needless_range_loop)]
+
+pub mod problem;
+
+pub mod compress;
+pub mod cut;
+pub mod inner;
+pub mod quantized;
+pub mod vectors;
+
+pub mod bingrad_b;
+pub mod bingrad_pb;
+pub mod celgc;
+pub mod clip21;
+pub mod clip_gd;
+pub mod def;
+pub mod diloco;
+pub mod ef21;
+pub mod ef_sgd;
+pub mod fedmom;
+pub mod local_sgd;
+pub mod orq;
+pub mod parallel_clip;
+pub mod post_local_sgd;
+pub mod press_clip21;
+pub mod qsgd;
+pub mod qsr;
+pub mod saef;
+pub mod slowmo;
+pub mod sync_sgd;
+pub mod terngrad;
