@@ -7,6 +7,8 @@
 pub mod base;
 pub mod compress;
 pub mod grammar;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod workload;
 
 pub use base::{Error, Result};

@@ -25,7 +25,7 @@
 //! Only the abstract and first page could be read: the condition for a level is derived, the greedy construction is as
 //! recalled (within 2 % of converged levels). The level search is exact: a histogram only says where to look.
 
-use super::digits::{Digits, SHEET};
+use super::digits::{Digits, Fives, Nines, SHEET, Threes};
 use super::{Class, Compressor, Piece, Pieces, Scope};
 use crate::base::{Error, Reader, Result, Stream, Writer, flat};
 use crate::grammar::{Entry, Key};
@@ -206,9 +206,9 @@ impl Piece for Orq {
     fn bound(&self, n: usize) -> usize {
         4 * self.levels
             + match self.levels {
-                3 => Digits::<1, 5, 1>::len(n),
-                5 => Digits::<2, 10, 3>::len(n),
-                _ => Digits::<3, 5, 2>::len(n),
+                3 => Threes::len(n),
+                5 => Fives::len(n),
+                _ => Nines::len(n),
             }
     }
 
