@@ -19,6 +19,8 @@ pub mod participation;
 pub mod payload;
 pub mod recipe;
 pub mod schedule;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod topology;
 pub mod workload;
 

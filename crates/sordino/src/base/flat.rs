@@ -130,9 +130,9 @@ impl Layout {
 
 const LANES: usize = 16;
 
-/// Σ over f64 terms of a vector, in sixteen lanes and a fixed tree.
+/// Σ term(xᵢ) in f64, in sixteen lanes and a fixed tree.
 #[inline]
-fn reduce(x: &[f32], term: impl Fn(f64) -> f64) -> f64 {
+pub fn reduce(x: &[f32], term: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0.0f64; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
@@ -201,6 +201,26 @@ pub fn distance(x: &[f32], y: &[f32]) -> f64 {
         }
     }
     libm::sqrt(tree(lanes))
+}
+
+/// max |xᵢ|, 0 for an empty vector; the entries must not be NaN. Magnitudes order like their bits.
+pub fn max_abs(x: &[f32]) -> f32 {
+    f32::from_bits(x.iter().fold(0i32, |top, v| top.max((v.to_bits() & 0x7FFF_FFFF) as i32)) as u32)
+}
+
+/// (min xᵢ, max xᵢ), (∞, −∞) for an empty vector; the entries must not be NaN.
+pub fn extremes(x: &[f32]) -> (f32, f32) {
+    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            low[i] = if chunk[i] < low[i] { chunk[i] } else { low[i] };
+            high[i] = if chunk[i] > high[i] { chunk[i] } else { high[i] };
+        }
+    }
+    let bottom = low.iter().chain(rest).fold(f32::INFINITY, |a, &b| if b < a { b } else { a });
+    let top = high.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+    (bottom, top)
 }
 
 /// Whether every entry is finite. Branch-free over blocks.
@@ -351,6 +371,17 @@ mod tests {
         assert!((squared_norm(&x) - plain).abs() < 1e-9 * plain);
         assert_eq!(dot(&x, &x), squared_norm(&x));
         assert_eq!(distance(&x, &x), 0.0);
+    }
+
+    #[test]
+    fn extremes_are_found_wherever_they_lie() {
+        for at in [0, 15, 16, 40, 50] {
+            let mut x = vec![0.5f32; 51];
+            x[at] = -3.0;
+            x[(at + 7) % 51] = 2.0;
+            assert_eq!((extremes(&x), max_abs(&x)), ((-3.0, 2.0), 3.0));
+        }
+        assert_eq!((extremes(&[]), max_abs(&[])), ((f32::INFINITY, f32::NEG_INFINITY), 0.0));
     }
 
     #[test]

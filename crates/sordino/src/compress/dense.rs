@@ -55,7 +55,7 @@ impl Compressor for Dense {
 }
 
 impl Linear for Dense {
-    fn short_len(&self, layout: &Layout) -> usize {
+    fn short_len(&mut self, layout: &Layout) -> usize {
         layout.len()
     }
 

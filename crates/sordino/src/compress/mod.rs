@@ -1,25 +1,94 @@
 //! A vector as few bytes: the [`Compressor`] contract, its [`Linear`] face, and the list of elements.
 
+mod bingrad;
+mod block;
+mod clipped;
 mod dense;
+mod digits;
+mod half;
+mod natural;
+mod orq;
+mod qsgd;
+mod randk;
 mod scope;
+mod sign;
+mod terngrad;
 mod topk;
 
+pub use bingrad::{BinGrad, Kind};
+pub use block::Block;
+pub use clipped::Clipped;
 pub use dense::Dense;
+pub use half::{Format, Half};
+pub use natural::Natural;
+pub use orq::Orq;
+pub use qsgd::{Norm, Qsgd};
+pub use randk::RandK;
 pub use scope::{Piece, Pieces, Scope};
+pub use sign::Sign;
+pub use terngrad::TernGrad;
 pub use topk::TopK;
 
 use crate::base::{Layout, Reader, Result, Stream, Writer};
-use crate::grammar::{self, Element, Entry};
+use crate::grammar::{self, Element, Entry, Key, Listing};
 
 /// Every element of the axis, in alphabetical order.
-pub const ENTRIES: &[&Entry<Box<dyn Compressor>>] = &[&dense::ENTRY, &topk::ENTRY];
+pub const ENTRIES: &[&Entry<Box<dyn Compressor>>] = &[
+    &bingrad::ENTRY,
+    &block::ENTRY,
+    &clipped::ENTRY,
+    &dense::ENTRY,
+    &half::ENTRY,
+    &natural::ENTRY,
+    &orq::ENTRY,
+    &qsgd::ENTRY,
+    &randk::ENTRY,
+    &sign::ENTRY,
+    &terngrad::ENTRY,
+    &topk::ENTRY,
+];
 
-/// Builds the compressor that an element names.
+/// Keys that every element of the axis takes besides its own.
+pub const COMMON: &[Key] = &[Key {
+    name: "clip",
+    default: "none",
+    about: "tau: the whole vector is scaled to norm at most tau first, as by clipped(tau, ...)",
+}];
+
+/// Builds the compressor that an element names, behind the common key `clip` if it is given.
 pub fn build(element: &Element) -> Result<Box<dyn Compressor>> {
-    grammar::build("compress", ENTRIES, element)
+    let (own, common) = split(element);
+    let built = grammar::build("compress", ENTRIES, &own)?;
+    Ok(match COMMON_LISTING.resolve(&common)?.optional("clip")? {
+        Some(tau) => Box::new(Clipped::new(tau, built)),
+        None => built,
+    })
 }
 
-/// What a compressor promises about `C(v)`, for every finite `v` of `d` entries.
+/// The element with every argument under its key, common ones included, defaults left out.
+pub fn normalise(element: &Element) -> Result<Element> {
+    let (own, common) = split(element);
+    let Some(entry) = ENTRIES.iter().find(|e| e.name == own.name) else {
+        return Err(grammar::unknown("element of `compress`", &own.name, ENTRIES.iter().map(|e| e.name)));
+    };
+    let mut normal = entry.listing().normalise(&own)?;
+    normal.named.extend(common.named);
+    Ok(normal)
+}
+
+const COMMON_LISTING: Listing = Listing { name: "compress", about: "", keys: COMMON };
+
+/// The element without the common keys, and the common keys alone.
+fn split(element: &Element) -> (Element, Element) {
+    let (mut own, mut common) = (element.clone(), Element::word(&element.name));
+    for key in COMMON {
+        common.named.extend(own.named.remove_entry(key.name));
+    }
+    (own, common)
+}
+
+/// What a compressor promises about `C(v)`, for every finite `v` of `d` entries: up to a rounding in f32, and up to
+/// 2⁻¹²⁶ an entry, below which f32 has no full precision.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Class {
     /// `C(v) = v`, bit for bit.
@@ -37,6 +106,24 @@ pub enum Class {
     /// `‖C(v) − v‖ ≤ ‖v‖`, and nothing better in general: repeated on what is left it still makes progress by an
     /// absolute amount (norm clipping).
     Clipping,
+    /// `E‖C(v) − v‖² ≤ factor·‖v‖²` with a factor above 1, biased: what is left may be longer than what was given.
+    Bounded {
+        /// The largest share of error.
+        factor: f64,
+    },
+}
+
+impl Class {
+    /// The bound on `E‖C(v) − v‖² / ‖v‖²`.
+    pub fn factor(self) -> f64 {
+        match self {
+            Self::Lossless => 0.0,
+            Self::Unbiased { omega } => omega,
+            Self::Contractive { delta } => 1.0 - delta,
+            Self::Clipping => 1.0,
+            Self::Bounded { factor } => factor,
+        }
+    }
 }
 
 /// Where a vector is coded: its layout, the sender's private stream of this round, and the stream all ranks share.
@@ -75,17 +162,22 @@ pub trait Compressor: Send {
     fn linear(&mut self) -> Option<&mut dyn Linear> {
         None
     }
+
+    /// How many entries this compressor has cut down to the largest number of its format so far.
+    fn saturated(&self) -> u64 {
+        0
+    }
 }
 
 /// The linear face of a compressor: project, add up, lift equals the operation on the sum.
 ///
 /// # Contract
-/// `project` is linear for fixed `at.shared` and uses no private randomness; every rank's short vector has
-/// `short_len` entries. `lift` is pure and called twice: on a rank's own projection (what it said) and on the mean
+/// For fixed `at.shared` `lift` is linear, and so is `project` except for a norm clip before it; neither uses private
+/// randomness. Every rank's short vector has `short_len` entries. `lift` is pure and called twice: on a rank's own projection (what it said) and on the mean
 /// (what was agreed).
 pub trait Linear {
     /// Entries of the short vector.
-    fn short_len(&self, layout: &Layout) -> usize;
+    fn short_len(&mut self, layout: &Layout) -> usize;
 
     /// Overwrites `short` with the projection of `given`.
     fn project(&mut self, given: &[f32], at: &Coding, short: &mut Vec<f32>);
@@ -94,5 +186,27 @@ pub trait Linear {
     fn lift(&mut self, short: &[f32], at: &Coding, out: &mut [f32]);
 }
 
-/// Keys that every element of the axis takes.
-pub const COMMON: &[grammar::Key] = &[];
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_key_wraps_any_element() {
+        let parse = |text| Element::parse(text).unwrap();
+        let layout = Layout::vector(100);
+        assert_eq!(build(&parse("dense(clip=2)")).unwrap().class(&layout), Class::Clipping);
+        assert_eq!(build(&parse("dense(clip=none)")).unwrap().class(&layout), Class::Lossless);
+        assert!(build(&parse("dense(clip=0)")).is_err());
+        assert!(build(&parse("dense(clap=1)")).is_err());
+        assert_eq!(normalise(&parse("topk(0.5, clip=2)")).unwrap().to_string(), "topk(clip=2, ratio=0.5)");
+        assert!(normalise(&parse("topp")).unwrap_err().to_string().contains("did you mean `topk`"));
+    }
+
+    #[test]
+    fn entries_are_sorted_and_every_default_builds() {
+        assert!(ENTRIES.is_sorted_by_key(|e| e.name));
+        for entry in ENTRIES {
+            build(&Element::word(entry.name)).unwrap();
+        }
+    }
+}

@@ -12,6 +12,12 @@ use crate::grammar::Args;
 /// Tensors of fewer entries travel dense beside larger ones: a scale or an index would cost more than it saves.
 pub const SMALL: usize = 64;
 
+/// Whether small tensors travel dense: not where every tensor is small (a toy, a short linear model) and there is nothing
+/// larger to travel beside.
+pub fn kept_small(layout: &Layout) -> bool {
+    layout.ranges().iter().any(|r| r.len() >= SMALL)
+}
+
 /// How a vector is cut into pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -55,6 +61,11 @@ pub trait Piece: Send {
 
     /// Reads one piece.
     fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()>;
+
+    /// As [`Compressor::saturated`].
+    fn saturated(&self) -> u64 {
+        0
+    }
 }
 
 /// A piece codec over a whole vector.
@@ -75,8 +86,7 @@ struct Plan {
 impl Plan {
     fn new(layout: &Layout, scope: Scope) -> Self {
         let ranges = layout.ranges();
-        // Where every tensor is small (a toy, a short linear model) there is nothing larger to travel beside.
-        let keep_small = ranges.iter().any(|r| r.len() >= SMALL);
+        let keep_small = kept_small(layout);
         let mut plan = Self::default();
         for range in ranges.iter().filter(|r| !r.is_empty()) {
             if keep_small && range.len() < SMALL {
@@ -169,6 +179,10 @@ impl<P: Piece> Compressor for Pieces<P> {
         self.plan = Some((layout.clone(), plan));
         read
     }
+
+    fn saturated(&self) -> u64 {
+        self.piece.saturated()
+    }
 }
 
 impl<P: Piece> Pieces<P> {
@@ -192,12 +206,13 @@ impl<P: Piece> Pieces<P> {
 
 /// The weaker of two promises, which is what both pieces together keep.
 fn weaker(a: Class, b: Class) -> Class {
-    use Class::{Clipping, Contractive, Lossless, Unbiased};
+    use Class::{Bounded, Clipping, Contractive, Lossless, Unbiased};
     match (a, b) {
         (Lossless, other) | (other, Lossless) => other,
         (Unbiased { omega: x }, Unbiased { omega: y }) => Unbiased { omega: x.max(y) },
         (Contractive { delta: x }, Contractive { delta: y }) => Contractive { delta: x.min(y) },
-        _ => Clipping,
+        _ if a.factor().max(b.factor()) <= 1.0 => Clipping,
+        _ => Bounded { factor: a.factor().max(b.factor()) },
     }
 }
 

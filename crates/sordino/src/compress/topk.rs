@@ -41,24 +41,78 @@ pub const ENTRY: Entry<Box<dyn Compressor>> = Entry {
 #[derive(Clone, Debug)]
 pub struct TopK {
     ratio: f64,
+    /// Indices that may be among the k largest, ascending; at last those that are.
+    candidates: Vec<u32>,
     magnitudes: Vec<u32>,
-}
-
-impl TopK {
-    /// Keeps `ratio` of the entries, 0 < ratio ≤ 1.
-    pub fn new(ratio: f64) -> Self {
-        Self { ratio, magnitudes: Vec::new() }
-    }
-
-    fn kept(&self, n: usize) -> usize {
-        ((self.ratio * n as f64) as usize).clamp(1, n)
-    }
 }
 
 /// The bits of |v|: they order like the magnitudes.
 #[inline]
 fn magnitude(v: f32) -> u32 {
     v.to_bits() & 0x7FFF_FFFF
+}
+
+const BLOCK: usize = 1024;
+
+impl TopK {
+    /// Keeps `ratio` of the entries, 0 < ratio ≤ 1.
+    pub fn new(ratio: f64) -> Self {
+        Self { ratio, candidates: Vec::new(), magnitudes: Vec::new() }
+    }
+
+    fn kept(&self, n: usize) -> usize {
+        ((self.ratio * n as f64) as usize).clamp(1, n)
+    }
+
+    /// A magnitude that a few more than k entries reach, judged by a sample; 0 where sampling would not pay.
+    fn guess(&mut self, x: &[f32], k: usize) -> u32 {
+        const SAMPLE: usize = 4096;
+        if x.len() < 2 * SAMPLE || k > x.len() / 4 {
+            return 0;
+        }
+        let stride = x.len() / SAMPLE;
+        self.magnitudes.clear();
+        self.magnitudes.extend(x.iter().step_by(stride).map(|v| magnitude(*v)));
+        let n = self.magnitudes.len();
+        let expected = n as f64 * k as f64 / x.len() as f64;
+        let rank = (expected + 4.0 * libm::sqrt(expected) + 4.0) as usize;
+        *self.magnitudes.select_nth_unstable(n - rank.min(n)).1
+    }
+
+    /// Collects the indices of all magnitudes of at least `least`, without a branch per entry.
+    fn collect(&mut self, x: &[f32], least: u32) {
+        self.candidates.clear();
+        let mut found = [0u32; BLOCK];
+        for (block, from) in x.chunks(BLOCK).zip((0u32..).step_by(BLOCK)) {
+            let mut len = 0;
+            for (i, v) in block.iter().enumerate() {
+                found[len % BLOCK] = from + i as u32;
+                len += usize::from(magnitude(*v) >= least);
+            }
+            self.candidates.extend_from_slice(&found[..len]);
+        }
+    }
+
+    /// Leaves in `candidates` the k indices, ascending.
+    fn select(&mut self, x: &[f32], k: usize) {
+        let guess = self.guess(x, k);
+        self.collect(x, guess);
+        if self.candidates.len() < k {
+            self.collect(x, 0);
+        }
+        self.magnitudes.clear();
+        self.magnitudes.extend(self.candidates.iter().map(|i| magnitude(x[*i as usize])));
+        let n = self.magnitudes.len();
+        let (_, threshold, above) = self.magnitudes.select_nth_unstable(n - k);
+        let threshold = *threshold;
+        let mut ties = k - above.iter().filter(|m| **m > threshold).count();
+        self.candidates.retain(|i| {
+            let m = magnitude(x[*i as usize]);
+            let tie = m == threshold && ties > 0;
+            ties -= usize::from(tie);
+            m > threshold || tie
+        });
+    }
 }
 
 impl Piece for TopK {
@@ -76,23 +130,12 @@ impl Piece for TopK {
 
     fn encode(&mut self, x: &[f32], _: &Stream, out: &mut Writer) {
         let k = self.kept(x.len());
-        self.magnitudes.clear();
-        self.magnitudes.extend(x.iter().map(|v| magnitude(*v)));
-        let (_, threshold, above) = self.magnitudes.select_nth_unstable(x.len() - k);
-        let threshold = *threshold;
-        let mut ties = k - above.iter().filter(|m| **m > threshold).count();
-        let mut chosen = Vec::with_capacity(k);
-        for (i, v) in x.iter().enumerate() {
-            let m = magnitude(*v);
-            if m > threshold || (m == threshold && ties > 0) {
-                ties -= usize::from(m == threshold);
-                chosen.push(i as u32);
-            }
+        self.select(x, k);
+        let (quads, _) = out.room(4 * k).as_chunks_mut::<4>();
+        for (quad, i) in quads.iter_mut().zip(&self.candidates) {
+            *quad = x[*i as usize].to_le_bytes();
         }
-        for i in &chosen {
-            out.f32(x[*i as usize]);
-        }
-        out.packed(wire::bits_for(x.len()), chosen);
+        out.packed(wire::bits_for(x.len()), self.candidates.iter().copied());
     }
 
     fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
@@ -108,5 +151,35 @@ impl Piece for TopK {
             *slot = f32::from_le_bytes(values[i]);
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Use;
+
+    #[test]
+    fn the_sampled_search_selects_what_sorting_selects() {
+        let mut stream = Stream::new(2, Use::Noise, 0, 0);
+        for n in [1, 5, 100, 8192, 50_000] {
+            let normal: Vec<f32> = (0..n).map(|_| stream.normal()).collect();
+            let ties: Vec<f32> = normal.iter().map(|v| v.round()).collect();
+            // The sample sees only the large entries: the guess fails and must be noticed.
+            let misleading: Vec<f32> =
+                (0..n).map(|i| if i % (n / 4096).max(1) == 0 { 1e3 } else { normal[i] }).collect();
+            for x in [normal, ties, misleading, vec![0.0; n], vec![-7.0; n]] {
+                for ratio in [0.001, 0.01, 0.2, 0.9, 1.0] {
+                    let mut topk = TopK::new(ratio);
+                    let k = topk.kept(n);
+                    topk.select(&x, k);
+                    let mut order: Vec<u32> = (0..n as u32).collect();
+                    order.sort_by_key(|i| std::cmp::Reverse(magnitude(x[*i as usize])));
+                    order.truncate(k);
+                    order.sort_unstable();
+                    assert_eq!(topk.candidates, order, "n {n}, ratio {ratio}");
+                }
+            }
+        }
     }
 }

@@ -1,0 +1,121 @@
+//! Clipped: a vector of bounded norm, then another compressor.
+//!
+//! # What it does
+//! Scales the whole vector down to norm tau if it is longer, and hands it to `inner`.
+//!
+//! # The step
+//! ```text
+//! clip_τ(v) = min(1, τ/‖v‖)·v,   ‖·‖ over all tensors;  clip_τ(0) = 0
+//! C(v) = inner(clip_τ(v))
+//! ```
+//! # Contract
+//! ‖clip_τ(v)‖ ≤ τ in exact arithmetic on the rounded entries. With a lossless or contractive inner compressor, or an
+//! unbiased one of ω ≤ 1, ‖C(v) − v‖ ≤ ‖v‖ (class clipping); with ω > 1 the error is bounded by ω·‖v‖². Bytes are
+//! inner's. Has inner's linear face, for messages that are added up: it is linear in what was clipped.
+//!
+//! # When it helps, when it hurts
+//! Bounds what one client can say, as privacy asks. By itself biased, and it may stall or diverge where clients differ;
+//! inside EF21 (that is Clip21) the bias dies out in finite time. Every element takes it as the common key `clip`.
+//!
+//! # Reference
+//! Khirirat, Gorbunov, Horváth, Islamov, Karray, Richtárik: Clip21 (2305.18929): clip first, then compress.
+//!
+//! # Deviations from the paper
+//! The factor is smaller by 2⁻²³, so that rounding never lifts the norm above τ.
+
+use super::{Class, Coding, Compressor, Linear};
+use crate::base::{Layout, Reader, Result, Writer, flat};
+use crate::grammar::{Entry, Key};
+
+/// The registry's entry.
+pub const ENTRY: Entry<Box<dyn Compressor>> = Entry {
+    name: "clipped",
+    about: "the whole vector scaled to norm at most tau, then another compressor",
+    keys: &[
+        Key { name: "tau", default: "1", about: "the largest norm, in the unit of the payload" },
+        Key { name: "inner", default: "dense", about: "the compressor that follows" },
+    ],
+    build: |args| Ok(Box::new(Clipped::new(args.positive("tau")?, super::build(args.element("inner")?)?))),
+};
+
+/// Norm clipping before another compressor.
+pub struct Clipped {
+    tau: f64,
+    inner: Box<dyn Compressor>,
+    scaled: Vec<f32>,
+}
+
+impl Clipped {
+    /// Clips to norm `tau` > 0, then `inner`.
+    pub fn new(tau: f64, inner: Box<dyn Compressor>) -> Self {
+        Self { tau, inner, scaled: Vec::new() }
+    }
+
+    /// Writes the clipped vector to `scaled`, or answers false where it is short enough as it is.
+    fn clip(&mut self, given: &[f32]) -> bool {
+        let norm = flat::norm(given);
+        if norm <= self.tau {
+            return false;
+        }
+        let factor = self.tau / norm * (1.0 - f64::from(f32::EPSILON));
+        self.scaled.clear();
+        self.scaled.extend(given.iter().map(|v| (f64::from(*v) * factor) as f32));
+        true
+    }
+}
+
+impl Compressor for Clipped {
+    fn class(&self, layout: &Layout) -> Class {
+        match self.inner.class(layout) {
+            Class::Unbiased { omega } if omega > 1.0 => Class::Bounded { factor: omega },
+            Class::Bounded { factor } => {
+                // (√factor·‖c‖ + ‖v‖ − ‖c‖)² is largest at ‖c‖ = ‖v‖ where factor ≥ 1.
+                Class::Bounded { factor: factor.max(1.0) }
+            }
+            _ => Class::Clipping,
+        }
+    }
+
+    fn bound(&self, layout: &Layout) -> usize {
+        self.inner.bound(layout)
+    }
+
+    fn encode(&mut self, given: &[f32], at: &Coding, out: &mut Writer) -> Result<()> {
+        let clipped = self.clip(given);
+        self.inner.encode(if clipped { &self.scaled } else { given }, at, out)
+    }
+
+    fn decode(&mut self, body: &mut Reader, layout: &Layout, out: &mut [f32]) -> Result<()> {
+        self.inner.decode(body, layout, out)
+    }
+
+    fn linear(&mut self) -> Option<&mut dyn Linear> {
+        self.inner.linear()?;
+        Some(self)
+    }
+
+    fn saturated(&self) -> u64 {
+        self.inner.saturated()
+    }
+}
+
+/// Only reached through [`Compressor::linear`], which answers for the inner compressor.
+impl Linear for Clipped {
+    fn short_len(&mut self, layout: &Layout) -> usize {
+        self.inner.linear().map_or(0, |linear| linear.short_len(layout))
+    }
+
+    fn project(&mut self, given: &[f32], at: &Coding, short: &mut Vec<f32>) {
+        let clipped = self.clip(given);
+        let Self { inner, scaled, .. } = self;
+        if let Some(linear) = inner.linear() {
+            linear.project(if clipped { scaled } else { given }, at, short);
+        }
+    }
+
+    fn lift(&mut self, short: &[f32], at: &Coding, out: &mut [f32]) {
+        if let Some(linear) = self.inner.linear() {
+            linear.lift(short, at, out);
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Numbers of few values packed into words, in a form that vector units pack and unpack.
+//!
+//! A vector is cut into *sheets*. In a sheet of `m` entries with words of `p` digits there are `w = ⌈m/p⌉` words, and
+//! word `j` holds entries `j, j + w, j + 2w, …`: neighbours lie in neighbouring words, so one instruction serves many.
+//! [`Bits`] packs bit planes, [`Digits`] packs digits of base 3, 5 and 9 into bytes without loss: a word with value
+//! `a < bᵖ` is stored as the fraction `⌈a·2ᴮ/bᵖ⌉`, from which multiplying by `b` shifts out one digit after another.
+//! Every pattern of bytes is a valid sheet.
+
+use crate::base::{Error, Reader, Result, Writer};
+
+/// Entries in a sheet of [`Bits`]; also the most that a `fill` or a `take` is given at once.
+pub const SHEET: usize = 512;
+
+const WORDS: usize = SHEET / 32;
+
+/// Numbers of `width` bits, 1 to 16, in bit planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits(pub u32);
+
+impl Bits {
+    /// Bytes of `n` numbers.
+    pub const fn len(self, n: usize) -> usize {
+        4 * self.0 as usize * (n / SHEET * WORDS + (n % SHEET).div_ceil(32))
+    }
+
+    /// Appends `n` numbers; `fill(from, codes)` writes those of entries `from..from + codes.len()`.
+    #[inline]
+    pub fn write(self, out: &mut Writer, n: usize, mut fill: impl FnMut(usize, &mut [u32])) {
+        let mut codes = [0u32; SHEET];
+        let (mut quads, _) = out.room(self.len(n)).as_chunks_mut::<4>();
+        for from in (0..n).step_by(SHEET) {
+            let m = SHEET.min(n - from);
+            fill(from, &mut codes[..m]);
+            codes[m..].fill(0);
+            let words = m.div_ceil(32);
+            for plane in 0..self.0 {
+                let mut packed = [0u32; WORDS];
+                if words == WORDS {
+                    for row in codes.as_chunks::<WORDS>().0 {
+                        for (word, code) in packed.iter_mut().zip(row) {
+                            *word = *word >> 1 | code >> plane << 31;
+                        }
+                    }
+                } else {
+                    for row in codes[..32 * words].chunks_exact(words) {
+                        for (word, code) in packed.iter_mut().zip(row) {
+                            *word = *word >> 1 | code >> plane << 31;
+                        }
+                    }
+                }
+                let (head, tail) = quads.split_at_mut(words);
+                for (quad, word) in head.iter_mut().zip(packed) {
+                    *quad = word.to_le_bytes();
+                }
+                quads = tail;
+            }
+        }
+    }
+
+    /// Reads `n` numbers; `take(from, codes)` is given those of entries `from..from + codes.len()`.
+    #[inline]
+    pub fn read(self, body: &mut Reader, n: usize, mut take: impl FnMut(usize, &[u32])) -> Result<()> {
+        let mut codes = [0u32; SHEET];
+        let (mut quads, _) = body.raw(self.len(n))?.as_chunks::<4>();
+        for from in (0..n).step_by(SHEET) {
+            let m = SHEET.min(n - from);
+            let words = m.div_ceil(32);
+            codes.fill(0);
+            for plane in 0..self.0 {
+                let mut packed = [0u32; WORDS];
+                let (head, tail) = quads.split_at(words);
+                for (word, quad) in packed.iter_mut().zip(head) {
+                    *word = u32::from_le_bytes(*quad);
+                }
+                quads = tail;
+                if words == WORDS {
+                    for row in codes.as_chunks_mut::<WORDS>().0 {
+                        for (word, code) in packed.iter_mut().zip(row) {
+                            *code |= (*word & 1) << plane;
+                            *word >>= 1;
+                        }
+                    }
+                } else {
+                    for row in codes[..32 * words].chunks_exact_mut(words) {
+                        for (word, code) in packed.iter_mut().zip(row) {
+                            *code |= (*word & 1) << plane;
+                            *word >>= 1;
+                        }
+                    }
+                }
+            }
+            take(from, &codes[..m]);
+        }
+        Ok(())
+    }
+}
+
+/// Digits of base `2^SHIFT + 1`, `PER` of them in `BYTES` bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digits<const SHIFT: u32, const PER: usize, const BYTES: usize>;
+
+/// Base 3, five in a byte: 1.6 bits each.
+pub type Threes = Digits<1, 5, 1>;
+/// Base 5, ten in three bytes: 2.4 bits each.
+pub type Fives = Digits<2, 10, 3>;
+/// Base 9, five in two bytes: 3.2 bits each.
+pub type Nines = Digits<3, 5, 2>;
+
+/// Entries in a sheet of [`Digits`]: whole words of five and of ten digits.
+const DIGIT_SHEET: usize = 320;
+const DIGIT_WORDS: usize = 64;
+
+impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, BYTES> {
+    const POWER: u64 = ((1u64 << SHIFT) + 1).pow(PER as u32);
+
+    /// Bytes of `n` digits.
+    pub const fn len(n: usize) -> usize {
+        BYTES * n.div_ceil(PER)
+    }
+
+    /// Appends `n` digits; `fill(from, digits)` writes those of entries `from..from + digits.len()`.
+    #[inline]
+    pub fn write(out: &mut Writer, n: usize, mut fill: impl FnMut(usize, &mut [u32])) {
+        let mut digits = [0u32; DIGIT_SHEET];
+        let (mut places, _) = out.room(Self::len(n)).as_chunks_mut::<BYTES>();
+        for from in (0..n).step_by(DIGIT_SHEET) {
+            let m = DIGIT_SHEET.min(n - from);
+            fill(from, &mut digits[..m]);
+            digits[m..].fill(0);
+            let words = m.div_ceil(PER);
+            let mut values = [0u32; DIGIT_WORDS];
+            for row in digits[..PER * words].chunks_exact(words) {
+                for (value, digit) in values[..words].iter_mut().zip(row) {
+                    *value += (*value << SHIFT) + digit;
+                }
+            }
+            let (head, tail) = places.split_at_mut(words);
+            for (place, value) in head.iter_mut().zip(values) {
+                let fraction = ((u64::from(value) << (8 * BYTES)) + Self::POWER - 1) / Self::POWER;
+                place.copy_from_slice(&fraction.to_le_bytes()[..BYTES]);
+            }
+            places = tail;
+        }
+    }
+
+    /// Reads `n` digits; `take(from, digits)` is given those of entries `from..from + digits.len()`.
+    #[inline]
+    pub fn read(body: &mut Reader, n: usize, mut take: impl FnMut(usize, &[u32])) -> Result<()> {
+        let mut digits = [0u32; DIGIT_SHEET];
+        let (mut places, _) = body.raw(Self::len(n))?.as_chunks::<BYTES>();
+        for from in (0..n).step_by(DIGIT_SHEET) {
+            let m = DIGIT_SHEET.min(n - from);
+            let words = m.div_ceil(PER);
+            let (head, tail) = places.split_at(words);
+            let mut fractions = [0u32; DIGIT_WORDS];
+            for (fraction, place) in fractions.iter_mut().zip(head) {
+                *fraction = place.iter().rev().fold(0, |f, &b| f << 8 | u32::from(b));
+            }
+            places = tail;
+            for row in digits[..PER * words].chunks_exact_mut(words) {
+                for (fraction, digit) in fractions[..words].iter_mut().zip(row) {
+                    let shifted = *fraction + (*fraction << SHIFT);
+                    *digit = shifted >> (8 * BYTES);
+                    *fraction = shifted & ((1 << (8 * BYTES)) - 1);
+                }
+            }
+            take(from, &digits[..m]);
+        }
+        Ok(())
+    }
+}
+
+/// The refusal of a code that no encoder writes.
+pub fn unknown_code(what: &str, came: u32, most: u32) -> Error {
+    Error::decode(format!("{what} {came} is above {most}, the most that there is"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back(
+        n: usize,
+        base: u32,
+        write: impl Fn(&mut Writer, &[u32]),
+        read: impl Fn(&mut Reader, &mut [u32]),
+    ) -> usize {
+        let codes: Vec<u32> = (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) % base).collect();
+        let mut w = Writer::new();
+        write(&mut w, &codes);
+        let mut back = vec![99; n];
+        let mut r = Reader::new(w.bytes());
+        read(&mut r, &mut back);
+        r.done().unwrap();
+        assert_eq!(back, codes, "{n} digits of base {base}");
+        w.bytes().len()
+    }
+
+    fn digits<const S: u32, const P: usize, const B: usize>(n: usize) -> usize {
+        there_and_back(
+            n,
+            (1 << S) + 1,
+            |w, c| Digits::<S, P, B>::write(w, c.len(), |from, d| d.copy_from_slice(&c[from..from + d.len()])),
+            |r, c| Digits::<S, P, B>::read(r, c.len(), |from, d| c[from..from + d.len()].copy_from_slice(d)).unwrap(),
+        )
+    }
+
+    #[test]
+    fn what_is_packed_comes_back_in_the_promised_bytes() {
+        for n in [0, 1, 4, 5, 9, 10, 31, 33, 319, 320, 321, 512, 513, 2048, 5000] {
+            for width in 1..=9 {
+                let bits = Bits(width);
+                let bytes = there_and_back(
+                    n,
+                    1 << width,
+                    |w, c| bits.write(w, c.len(), |from, d| d.copy_from_slice(&c[from..from + d.len()])),
+                    |r, c| bits.read(r, c.len(), |from, d| c[from..from + d.len()].copy_from_slice(d)).unwrap(),
+                );
+                assert_eq!(bytes, bits.len(n));
+                assert!(8 * bytes <= width as usize * n.next_multiple_of(32));
+            }
+            assert_eq!(digits::<1, 5, 1>(n), n.div_ceil(5));
+            assert_eq!(digits::<2, 10, 3>(n), 3 * n.div_ceil(10));
+            assert_eq!(digits::<3, 5, 2>(n), 2 * n.div_ceil(5));
+        }
+    }
+
+    #[test]
+    fn every_word_of_digits_is_told_apart() {
+        // All 3⁵ = 243 words of a byte, and the extremes of the longer words.
+        digits::<1, 5, 1>(5 * 243);
+        for n in [10, 20] {
+            let mut w = Writer::new();
+            Fives::write(&mut w, n, |_, d| d.fill(4));
+            Fives::read(&mut Reader::new(w.bytes()), n, |_, d| assert!(d.iter().all(|&x| x == 4))).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_pattern_of_bytes_gives_digits_below_the_base() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        Threes::read(&mut Reader::new(&bytes), 1280, |_, d| assert!(d.iter().all(|&x| x < 3))).unwrap();
+        Fives::read(&mut Reader::new(&[0xFF; 96]), 320, |_, d| assert!(d.iter().all(|&x| x < 5))).unwrap();
+        Nines::read(&mut Reader::new(&[0xFF; 128]), 320, |_, d| assert!(d.iter().all(|&x| x < 9))).unwrap();
+        assert!(Nines::read(&mut Reader::new(&[0xFF; 127]), 320, |_, _| ()).is_err());
+    }
+}

@@ -1,0 +1,167 @@
+//! QSGD: uniform levels between nothing and a norm, randomly rounded.
+//!
+//! # What it does
+//! Rounds every magnitude at random to one of s + 1 equally spaced levels from 0 to the bucket's norm.
+//!
+//! # The step
+//! ```text
+//! m = max|v| (norm=max) or ‖v‖₂ (norm=l2),   tᵢ = s·|vᵢ|/m
+//! kᵢ = ⌊tᵢ⌋ + 1{uᵢ < tᵢ − ⌊tᵢ⌋},   uᵢ uniform in [0, 1)
+//! C(v)ᵢ = sign(vᵢ)·kᵢ·m/s
+//! ```
+//! # Contract
+//! Unbiased; ω = min(n/s², √n/s) for l2, min((n − 1)/(4s²), √(n − 1)/(2s)) for max (an entry's variance is at most
+//! (m/s)²/4 and at most |v|·m/s). 1 + ⌈log₂(s + 1)⌉ bits an entry and 32 a bucket. Not linear.
+//!
+//! # When it helps, when it hurts
+//! The default, 7 levels and the maximum, costs 4 bits an entry. The maximum is never above the norm, so its levels are
+//! finer wherever the bucket is not one spike; ORQ has less variance at the same bytes, and takes longer to encode.
+//!
+//! # Reference
+//! Alistarh, Grubic, Li, Tomioka, Vojnovic: QSGD (1610.02132).
+//!
+//! # Deviations from the paper
+//! Fixed width in place of Elias codes. `norm=max`, which the paper uses in its experiments, is the default; the
+//! theorem's norm is `l2`. A norm beyond f32 is replaced by the largest f32, which still covers every entry.
+
+use super::digits::{self, Bits, SHEET};
+use super::{Class, Compressor, Piece, Pieces, Scope};
+use crate::base::{Reader, Result, Stream, Writer, flat, wire};
+use crate::grammar::{Entry, Key};
+
+/// The registry's entry.
+pub const ENTRY: Entry<Box<dyn Compressor>> = Entry {
+    name: "qsgd",
+    about: "uniform levels up to a norm, random rounding",
+    keys: &[
+        Key { name: "levels", default: "7", about: "levels above 0, s = 1 to 32767; 7 makes 4 bits with the sign" },
+        Key { name: "norm", default: "max", about: "the highest level: max|v|, or l2 as in the paper's theorem" },
+        Key { name: "scope", default: "bucket(2048)", about: "what has one norm: tensor, model or bucket(n)" },
+    ],
+    build: |args| {
+        let norm = [Norm::Max, Norm::L2][args.choice("norm", &["max", "l2"])?];
+        let levels = args.count("levels", 1)?.min(32_767) as u32;
+        Ok(Box::new(Pieces::new(Qsgd::new(levels, norm), Scope::from_args(args)?)))
+    },
+};
+
+/// What the highest level is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norm {
+    /// The largest magnitude.
+    Max,
+    /// The Euclidean norm.
+    L2,
+}
+
+/// Uniform random rounding.
+#[derive(Clone, Copy, Debug)]
+pub struct Qsgd {
+    levels: u32,
+    norm: Norm,
+}
+
+impl Qsgd {
+    /// `levels` (1 to 32767) above 0, up to `norm`.
+    pub fn new(levels: u32, norm: Norm) -> Self {
+        Self { levels, norm }
+    }
+
+    /// The sign bit above the level's bits.
+    fn width(self) -> u32 {
+        1 + wire::bits_for(self.levels as usize + 1)
+    }
+}
+
+/// A power of two that brings `scale` near 1, so that quotients by it neither overflow nor vanish. Multiplying by it is
+/// exact.
+fn power_towards_one(scale: f32) -> f32 {
+    let exponent = (scale.to_bits() >> 23) as i32 - 127;
+    f32::from_bits(((127 - exponent.clamp(-126, 126)) as u32) << 23)
+}
+
+impl Piece for Qsgd {
+    fn class(&self, n: usize) -> Class {
+        let (n, s) = (n as f64, f64::from(self.levels));
+        let omega = match self.norm {
+            Norm::L2 => (n / (s * s)).min(libm::sqrt(n) / s),
+            Norm::Max => ((n - 1.0) / (4.0 * s * s)).min(libm::sqrt(n - 1.0) / (2.0 * s)),
+        };
+        Class::Unbiased { omega }
+    }
+
+    fn bound(&self, n: usize) -> usize {
+        4 + Bits(self.width()).len(n)
+    }
+
+    fn encode(&mut self, x: &[f32], stream: &Stream, out: &mut Writer) {
+        let norm = match self.norm {
+            Norm::Max => flat::max_abs(x),
+            Norm::L2 => flat::norm(x).min(f64::from(f32::MAX)) as f32,
+        };
+        out.f32(norm);
+        let power = power_towards_one(norm);
+        let per_level = if norm > 0.0 { self.levels as f32 / (norm * power) } else { 0.0 };
+        let (most, sign) = (self.levels as i32, self.width() - 1);
+        let mut u = [0.0; SHEET];
+        Bits(self.width()).write(out, x.len(), |from, codes| {
+            let u = &mut u[..codes.len()];
+            stream.uniforms_at(from as u64, u);
+            for ((code, &v), &u) in codes.iter_mut().zip(&x[from..]).zip(&*u) {
+                let t = v.abs() * power * per_level;
+                let floor = t as i32;
+                let k = (floor + i32::from(u < t - floor as f32)).min(most);
+                *code = k as u32 | v.to_bits() >> 31 << sign;
+            }
+        });
+    }
+
+    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+        let gap = body.finite()? / self.levels as f32;
+        let sign = self.width() - 1;
+        let mut top = 0;
+        Bits(self.width()).read(body, out.len(), |from, codes| {
+            for (x, code) in out[from..].iter_mut().zip(codes) {
+                let k = (code & ((1 << sign) - 1)) as i32;
+                top = top.max(k);
+                *x = f32::from_bits((k as f32 * gap).to_bits() ^ code >> sign << 31);
+            }
+        })?;
+        if top as u32 > self.levels {
+            return Err(digits::unknown_code("level", top as u32, self.levels));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Use;
+
+    #[test]
+    fn entries_on_a_level_stay_there() {
+        for (norm, top) in [(Norm::Max, 7.0f32), (Norm::L2, 7.0)] {
+            let x: Vec<f32> = match norm {
+                Norm::Max => (0..=7u8).map(|k| f32::from(k) * if k % 2 == 0 { 1.0 } else { -1.0 }).collect(),
+                Norm::L2 => vec![0.0, -top, 0.0],
+            };
+            for round in 0..50 {
+                let mut qsgd = Qsgd::new(7, norm);
+                let mut w = Writer::new();
+                qsgd.encode(&x, &Stream::new(0, Use::Encode, 0, round), &mut w);
+                let mut out = vec![0.0; x.len()];
+                qsgd.decode(&mut Reader::new(w.bytes()), &mut out).unwrap();
+                assert_eq!(out, x);
+            }
+        }
+    }
+
+    #[test]
+    fn four_bits_an_entry_by_default_and_unknown_levels_are_refused() {
+        assert_eq!(Qsgd::new(7, Norm::Max).bound(2048), 4 + 1024);
+        let mut bytes = vec![0, 0, 0x80, 0x3F];
+        bytes.extend([0xFF; 12]);
+        assert!(Qsgd::new(5, Norm::Max).decode(&mut Reader::new(&bytes[..]), &mut [0.0; 3]).is_err());
+    }
+}
