@@ -50,7 +50,7 @@ fn tanh(x: Tensor<2>) -> Tensor<2> {
 }
 
 impl Layers {
-    fn forward(&self, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
+    fn forward(&self, codes: &Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
         let [n, length] = codes.dims();
         let [width, _] = self.recurrent.dims();
         // There are fewer characters than positions: each is multiplied into the gates once, and looked up.
@@ -99,7 +99,7 @@ impl Model for CharLstm {
     }
 
     fn outcome(module: &Layers, batch: TextBatch, pass: &mut Pass) -> Outcome {
-        Outcome::classes(module.forward(batch.codes, pass), batch.answers)
+        Outcome::classes(module.forward(&batch.codes, pass), batch.answers)
     }
 
     fn rule(slot: &Slot) -> Rule {
@@ -112,6 +112,6 @@ impl Model for CharLstm {
 
 impl Sample for CharLstm {
     fn logits(module: &Layers, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
-        module.forward(codes, pass)
+        module.forward(&codes, pass)
     }
 }

@@ -89,16 +89,16 @@ impl Layer {
     }
 }
 
-/// The layers of a [`CharTransformer`].
+/// The network of a [`CharTransformer`].
 #[derive(Module, Debug)]
-pub struct Layers {
+pub struct Decoder {
     embedding: Param<Tensor<2>>,
     positions: Param<Tensor<2>>,
     layers: Vec<Layer>,
     norm: LayerNorm,
 }
 
-impl Layers {
+impl Decoder {
     fn forward(&self, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
         let [n, length] = codes.dims();
         let [symbols, width] = self.embedding.dims();
@@ -117,16 +117,16 @@ impl Layers {
 }
 
 impl Model for CharTransformer {
-    type Module = Layers;
+    type Module = Decoder;
     type Data = Text;
 
-    fn build(&self, data: &Text, device: &Device) -> Result<Layers> {
+    fn build(&self, data: &Text, device: &Device) -> Result<Decoder> {
         let width = self.width;
         if self.heads == 0 || width == 0 || !width.is_multiple_of(self.heads) {
             return Err(Error::request(format!("{} heads do not divide a width of {width}", self.heads)));
         }
         let zeros = |rows: usize| Param::from_tensor(Tensor::zeros([rows, width], device));
-        Ok(Layers {
+        Ok(Decoder {
             embedding: zeros(data.symbols().len()),
             positions: zeros(data.window()),
             layers: (0..self.layers).map(|_| Layer::new(self, device)).collect(),
@@ -134,7 +134,7 @@ impl Model for CharTransformer {
         })
     }
 
-    fn outcome(module: &Layers, batch: TextBatch, pass: &mut Pass) -> Outcome {
+    fn outcome(module: &Decoder, batch: TextBatch, pass: &mut Pass) -> Outcome {
         Outcome::classes(module.forward(batch.codes, pass), batch.answers)
     }
 
@@ -147,7 +147,7 @@ impl Model for CharTransformer {
 }
 
 impl Sample for CharTransformer {
-    fn logits(module: &Layers, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
+    fn logits(module: &Decoder, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
         module.forward(codes, pass)
     }
 }
