@@ -7,7 +7,7 @@ use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Bool, Device, Int, Tensor};
-use sordino::base::{Error, Result, Role};
+use sordino::base::{Error, Result};
 
 use super::linear;
 use crate::crossing::Slot;
@@ -139,8 +139,9 @@ impl Model for CharTransformer {
     }
 
     fn rule(slot: &Slot) -> Rule {
-        match slot.tensor.role {
-            Role::Weight => Rule::Normal(0.02),
+        match (slot.leaf(), slot.tensor.shape.as_slice()) {
+            // A normalised vector then meets the embedding, as the output, in logits of about 1.
+            ("embedding" | "positions", [_, width]) => Rule::Normal(1.0 / (*width as f32).sqrt()),
             _ => usual(slot),
         }
     }
