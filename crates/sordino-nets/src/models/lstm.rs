@@ -1,5 +1,13 @@
 //! A character model with one LSTM layer.
 //!
+//! # The step
+//! i, f, o, g = embedding(cₜ)·W + b + hₜ₋₁·R, then σ(i), σ(f), σ(o), tanh(g)
+//! sₜ = f·sₜ₋₁ + i·g; hₜ = o·tanh(sₜ); logits = dropout(hₜ)·V + v
+//!
+//! # When it helps, when it hurts
+//! Few parameters for what it learns, and plain steps train it well at a rate of about 1. Its time steps follow one
+//! another, so small batches cost nearly as much as larger ones.
+//!
 //! # Reference
 //! Hochreiter, Schmidhuber: Long Short-Term Memory, 1997; with forget gates (Gers et al. 2000).
 

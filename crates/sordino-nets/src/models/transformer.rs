@@ -1,7 +1,17 @@
 //! A decoder-only Transformer over characters.
 //!
+//! # The step
+//! x = embedding(c) + positions; x ← x + attention(norm(x)); x ← x + W′·max(0, W·norm(x)), layer after layer;
+//! logits = norm(x)·embeddingᵀ
+//!
+//! # When it helps, when it hurts
+//! Needs an adaptive optimizer: plain steps stay near what pairs of characters tell for a long time.
+//!
 //! # Reference
 //! Vaswani et al.: Attention Is All You Need, 2017; normalised before each part, as in GPT-2 (Radford et al. 2019).
+//!
+//! # Deviations from the paper
+//! Learned positions; no scaling of the embedding.
 
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
