@@ -125,10 +125,10 @@ fn main() {
         compare("fashion-cnn", &Cnn::default(), &fashion, 32, 4, 21);
     }
     if wanted("fashion-resnet20") {
-        compare("fashion-resnet20", &ResNet20::default(), &fashion, 32, 1, 5);
+        compare("fashion-resnet20", &ResNet20::default(), &fashion, 32, 1, 11);
     }
     if wanted("shakespeare-lstm") {
-        compare("shakespeare-lstm", &CharLstm::default(), &text, 16, 2, 21);
+        compare("shakespeare-lstm", &CharLstm::default(), &text, 16, 2, 31);
     }
     if wanted("shakespeare-transformer") {
         compare("shakespeare-transformer", &CharTransformer::default(), &text, 16, 2, 21);

@@ -48,7 +48,9 @@ impl<M: Module, D: Data> Workload<M, D> {
     pub fn new(module: M, loss: impl Fn(&M, D::Batch, &mut Pass) -> Outcome + Send + 'static, data: D) -> Result<Self> {
         let device = module.devices().into_iter().next().unwrap_or_default().autodiff();
         // Running statistics are shared between clones of a module until it changes mode: this replica owns its own.
-        let module = module.valid().train();
+        let own = module.valid();
+        drop(module);
+        let module = own.train();
         let survey = Survey::of(&module)?;
         let layout = Layout::new(survey.slots.iter().map(|slot| slot.tensor.clone()));
         let rows = Rows::dealt(data.rows(Split::Train), 0, 1);

@@ -1,4 +1,10 @@
 //! A small convolutional network.
+//!
+//! # The step
+//! xₗ₊₁ = max(0, pool(xₗ ∗ Kₗ + bₗ)) for each block; logits = max(0, xW + b)·W′ + b′
+//!
+//! # Contract
+//! Each block halves the height and width, rounding down; images that would vanish are refused.
 
 use burn::module::Module;
 use burn::nn::Linear;

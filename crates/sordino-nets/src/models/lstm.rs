@@ -1,5 +1,13 @@
 //! A character model with one LSTM layer.
 //!
+//! # The step
+//! i, f, o, g = embedding(cₜ)·W + b + hₜ₋₁·R, then σ(i), σ(f), σ(o), tanh(g)
+//! sₜ = f·sₜ₋₁ + i·g; hₜ = o·tanh(sₜ); logits = dropout(hₜ)·V + v
+//!
+//! # When it helps, when it hurts
+//! Few parameters for what it learns, and plain steps train it well at a rate of about 1. Its time steps follow one
+//! another, so small batches cost nearly as much as larger ones.
+//!
 //! # Reference
 //! Hochreiter, Schmidhuber: Long Short-Term Memory, 1997; with forget gates (Gers et al. 2000).
 
@@ -50,7 +58,7 @@ fn tanh(x: Tensor<2>) -> Tensor<2> {
 }
 
 impl Layers {
-    fn forward(&self, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
+    fn forward(&self, codes: &Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
         let [n, length] = codes.dims();
         let [width, _] = self.recurrent.dims();
         // There are fewer characters than positions: each is multiplied into the gates once, and looked up.
@@ -99,7 +107,7 @@ impl Model for CharLstm {
     }
 
     fn outcome(module: &Layers, batch: TextBatch, pass: &mut Pass) -> Outcome {
-        Outcome::classes(module.forward(batch.codes, pass), batch.answers)
+        Outcome::classes(module.forward(&batch.codes, pass), batch.answers)
     }
 
     fn rule(slot: &Slot) -> Rule {
@@ -112,6 +120,6 @@ impl Model for CharLstm {
 
 impl Sample for CharLstm {
     fn logits(module: &Layers, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
-        module.forward(codes, pass)
+        module.forward(&codes, pass)
     }
 }

@@ -1,4 +1,11 @@
 //! A multi-layer perceptron with rectifiers.
+//!
+//! # The step
+//! x₀ = pixels; xₗ₊₁ = dropout(max(0, xₗWₗ + bₗ)); logits = xW + b of the last layer
+//!
+//! # When it helps, when it hurts
+//! The cheapest network here: on 8×8 digits a step of 32 rows is a tenth of a millisecond, and most of that is not
+//! arithmetic. It wastes its parameters on large images.
 
 use burn::module::Module;
 use burn::nn::Linear;

@@ -1,13 +1,23 @@
 //! A decoder-only Transformer over characters.
 //!
+//! # The step
+//! x = embedding(c) + positions; x ← x + attention(norm(x)); x ← x + W′·max(0, W·norm(x)), layer after layer;
+//! logits = norm(x)·embeddingᵀ
+//!
+//! # When it helps, when it hurts
+//! Needs an adaptive optimizer: plain steps stay near what pairs of characters tell for a long time.
+//!
 //! # Reference
 //! Vaswani et al.: Attention Is All You Need, 2017; normalised before each part, as in GPT-2 (Radford et al. 2019).
+//!
+//! # Deviations from the paper
+//! Learned positions; no scaling of the embedding.
 
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Bool, Device, Int, Tensor};
-use sordino::base::{Error, Result, Role};
+use sordino::base::{Error, Result};
 
 use super::linear;
 use crate::crossing::Slot;
@@ -89,16 +99,16 @@ impl Layer {
     }
 }
 
-/// The layers of a [`CharTransformer`].
+/// The network of a [`CharTransformer`].
 #[derive(Module, Debug)]
-pub struct Layers {
+pub struct Decoder {
     embedding: Param<Tensor<2>>,
     positions: Param<Tensor<2>>,
     layers: Vec<Layer>,
     norm: LayerNorm,
 }
 
-impl Layers {
+impl Decoder {
     fn forward(&self, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
         let [n, length] = codes.dims();
         let [symbols, width] = self.embedding.dims();
@@ -117,16 +127,16 @@ impl Layers {
 }
 
 impl Model for CharTransformer {
-    type Module = Layers;
+    type Module = Decoder;
     type Data = Text;
 
-    fn build(&self, data: &Text, device: &Device) -> Result<Layers> {
+    fn build(&self, data: &Text, device: &Device) -> Result<Decoder> {
         let width = self.width;
         if self.heads == 0 || width == 0 || !width.is_multiple_of(self.heads) {
             return Err(Error::request(format!("{} heads do not divide a width of {width}", self.heads)));
         }
         let zeros = |rows: usize| Param::from_tensor(Tensor::zeros([rows, width], device));
-        Ok(Layers {
+        Ok(Decoder {
             embedding: zeros(data.symbols().len()),
             positions: zeros(data.window()),
             layers: (0..self.layers).map(|_| Layer::new(self, device)).collect(),
@@ -134,20 +144,21 @@ impl Model for CharTransformer {
         })
     }
 
-    fn outcome(module: &Layers, batch: TextBatch, pass: &mut Pass) -> Outcome {
+    fn outcome(module: &Decoder, batch: TextBatch, pass: &mut Pass) -> Outcome {
         Outcome::classes(module.forward(batch.codes, pass), batch.answers)
     }
 
     fn rule(slot: &Slot) -> Rule {
-        match slot.tensor.role {
-            Role::Weight => Rule::Normal(0.02),
+        match (slot.leaf(), slot.tensor.shape.as_slice()) {
+            // A normalised vector then meets the embedding, as the output, in logits of about 1.
+            ("embedding" | "positions", [_, width]) => Rule::Normal(1.0 / (*width as f32).sqrt()),
             _ => usual(slot),
         }
     }
 }
 
 impl Sample for CharTransformer {
-    fn logits(module: &Layers, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
+    fn logits(module: &Decoder, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
         module.forward(codes, pass)
     }
 }

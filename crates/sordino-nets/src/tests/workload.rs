@@ -104,7 +104,7 @@ fn a_task_deals_the_large_batch_to_its_workers() {
     };
     let (whole, a, b) = (gradient(0, 1, 16), gradient(0, 2, 8), gradient(1, 2, 8));
     for ((w, a), b) in whole.iter().zip(a).zip(b) {
-        assert!((w - (a + b) / 2.0).abs() < 1e-5);
+        assert!((w - f32::midpoint(a, b)).abs() < 1e-5);
     }
     assert_eq!((task.rows(), task.name()), (200, "blobs"));
     let other = Mlp { hidden: vec![9], dropout: 0.0 }.task("blobs", blobs(4), Deal::Iid);
