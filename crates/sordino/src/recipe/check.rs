@@ -79,7 +79,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
                     "set exchange.feedback=ef21 as well, or exchange.down=dense",
                 );
             }
-            if way_down.named.get("lambda").is_some_and(|v| v.to_string() != "0") {
+            if feedback::build(&way_down)?.looks_ahead() {
                 return refuse(
                     "exchange",
                     "feedback",
