@@ -13,7 +13,7 @@ pub const SHEET: usize = 512;
 
 const WORDS: usize = SHEET / 32;
 
-/// Numbers of `width` bits, 1 to 16, in bit planes.
+/// Numbers of `width` bits, 1 to 16, in bit planes, the highest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bits(pub u32);
 
@@ -32,21 +32,16 @@ impl Bits {
             let m = SHEET.min(n - from);
             fill(from, &mut codes[..m]);
             codes[m..].fill(0);
+            for code in &mut codes {
+                *code <<= 32 - self.0;
+            }
             let words = m.div_ceil(32);
-            for plane in 0..self.0 {
+            for _ in 0..self.0 {
                 let mut packed = [0u32; WORDS];
                 if words == WORDS {
-                    for row in codes.as_chunks::<WORDS>().0 {
-                        for (word, code) in packed.iter_mut().zip(row) {
-                            *word = *word >> 1 | code >> plane << 31;
-                        }
-                    }
+                    codes.as_chunks_mut::<WORDS>().0.iter_mut().for_each(|row| shift_in(&mut packed, row));
                 } else {
-                    for row in codes[..32 * words].chunks_exact(words) {
-                        for (word, code) in packed.iter_mut().zip(row) {
-                            *word = *word >> 1 | code >> plane << 31;
-                        }
-                    }
+                    codes[..32 * words].chunks_exact_mut(words).for_each(|row| shift_in(&mut packed, row));
                 }
                 let (head, tail) = quads.split_at_mut(words);
                 for (quad, word) in head.iter_mut().zip(packed) {
@@ -66,7 +61,7 @@ impl Bits {
             let m = SHEET.min(n - from);
             let words = m.div_ceil(32);
             codes.fill(0);
-            for plane in 0..self.0 {
+            for _ in 0..self.0 {
                 let mut packed = [0u32; WORDS];
                 let (head, tail) = quads.split_at(words);
                 for (word, quad) in packed.iter_mut().zip(head) {
@@ -74,24 +69,32 @@ impl Bits {
                 }
                 quads = tail;
                 if words == WORDS {
-                    for row in codes.as_chunks_mut::<WORDS>().0 {
-                        for (word, code) in packed.iter_mut().zip(row) {
-                            *code |= (*word & 1) << plane;
-                            *word >>= 1;
-                        }
-                    }
+                    codes.as_chunks_mut::<WORDS>().0.iter_mut().for_each(|row| shift_out(&mut packed, row));
                 } else {
-                    for row in codes[..32 * words].chunks_exact_mut(words) {
-                        for (word, code) in packed.iter_mut().zip(row) {
-                            *code |= (*word & 1) << plane;
-                            *word >>= 1;
-                        }
-                    }
+                    codes[..32 * words].chunks_exact_mut(words).for_each(|row| shift_out(&mut packed, row));
                 }
             }
             take(from, &codes[..m]);
         }
         Ok(())
+    }
+}
+
+/// Moves the highest bit of every code into its word.
+#[inline]
+fn shift_in(packed: &mut [u32; WORDS], row: &mut [u32]) {
+    for (word, code) in packed.iter_mut().zip(row) {
+        *word = *word >> 1 | *code & 0x8000_0000;
+        *code <<= 1;
+    }
+}
+
+/// Moves the lowest bit of every word into its code.
+#[inline]
+fn shift_out(packed: &mut [u32; WORDS], row: &mut [u32]) {
+    for (word, code) in packed.iter_mut().zip(row) {
+        *code = *code << 1 | *word & 1;
+        *word >>= 1;
     }
 }
 
@@ -136,7 +139,7 @@ impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, 
             }
             let (head, tail) = places.split_at_mut(words);
             for (place, value) in head.iter_mut().zip(values) {
-                let fraction = ((u64::from(value) << (8 * BYTES)) + Self::POWER - 1) / Self::POWER;
+                let fraction = (u64::from(value) << (8 * BYTES)).div_ceil(Self::POWER);
                 place.copy_from_slice(&fraction.to_le_bytes()[..BYTES]);
             }
             places = tail;
