@@ -103,9 +103,10 @@ impl Bins {
             *place = *start;
         }
         self.starts[BINS] = sum;
+        let entries = self.entries.as_mut_slice();
         for (&key, &v) in self.keys.iter().zip(x) {
             let place = &mut places[usize::from(key) % BINS];
-            self.entries[*place as usize] = v;
+            entries[*place as usize] = v;
             *place += 1;
         }
     }
