@@ -40,6 +40,8 @@ pub enum Command {
     Eval(Eval),
     /// List the methods
     Methods(List),
+    /// List the axes, their elements and keys
+    Axes(List),
     /// List the tasks
     Tasks(List),
     /// Say what a method, an axis or an element of an axis is

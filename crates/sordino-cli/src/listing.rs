@@ -9,7 +9,7 @@ use crate::tasks;
 use crate::{Done, request};
 
 /// Lists the named rows.
-pub fn methods(list: &List) -> Done {
+pub fn methods(list: &List) {
     if list.json {
         let rows: Vec<_> = ROWS
             .iter()
@@ -20,27 +20,43 @@ pub fn methods(list: &List) -> Done {
             })
             .collect();
         println!("{:#}", json!(rows));
-        return Ok(());
+        return;
     }
     for row in ROWS {
         println!("{:<16} {}", row.name, row.about);
     }
     println!("\n`sordino explain NAME` shows a method's choices; --set changes any of them.");
-    Ok(())
+}
+
+/// Lists the axes with their elements; tasks have a list of their own, but belong to the JSON.
+pub fn axes(list: &List) {
+    if !list.json {
+        AXES.iter().for_each(axis);
+        return;
+    }
+    let all: Vec<_> = AXES
+        .iter()
+        .map(|axis| {
+            let mut elements: Vec<_> = (axis.elements)().iter().map(|l| listing_json(l, axis.common)).collect();
+            if axis.name == "task" {
+                elements = tasks::ENTRIES.iter().map(|e| listing_json(&e.listing, &[])).collect();
+            }
+            json!({"name": axis.name, "about": axis.about, "neutral": axis.neutral, "elements": elements})
+        })
+        .collect();
+    println!("{:#}", json!(all));
 }
 
 /// Lists the tasks.
-pub fn tasks(list: &List) -> Done {
-    let entries = tasks::entries();
+pub fn tasks(list: &List) {
     if list.json {
-        let all: Vec<_> = entries.iter().map(|e| listing_json(&e.listing, &[])).collect();
+        let all: Vec<_> = tasks::ENTRIES.iter().map(|e| listing_json(&e.listing, &[])).collect();
         println!("{:#}", json!(all));
-        return Ok(());
+        return;
     }
-    for entry in entries {
+    for entry in tasks::ENTRIES {
         println!("{:<24} {}", entry.listing.name, entry.listing.about);
     }
-    Ok(())
 }
 
 fn listing_json(listing: &Listing, common: &[Key]) -> serde_json::Value {
@@ -71,7 +87,7 @@ pub fn explain(name: &str) -> Done {
             found = true;
         }
     }
-    for entry in tasks::entries().iter().filter(|e| e.listing.name == name) {
+    for entry in tasks::ENTRIES.iter().filter(|e| e.listing.name == name) {
         println!("task {}: {}", entry.listing.name, entry.listing.about);
         keys("task", entry.listing.keys.iter());
         found = true;
@@ -80,9 +96,8 @@ pub fn explain(name: &str) -> Done {
         return Ok(());
     }
     let elements: Vec<Listing> = AXES.iter().flat_map(|a| (a.elements)()).collect();
-    let tasks = tasks::entries();
     let names = ROWS.iter().map(|r| r.name).chain(AXES.iter().map(|a| a.name));
-    let names = names.chain(elements.iter().map(|l| l.name)).chain(tasks.iter().map(|e| e.listing.name));
+    let names = names.chain(elements.iter().map(|l| l.name)).chain(tasks::ENTRIES.iter().map(|e| e.listing.name));
     Err(request(unknown("name", name, names)))
 }
 

@@ -50,8 +50,18 @@ fn main() -> ExitCode {
         Command::Run(run) => run::run(&run),
         Command::Compare(compare) => compare::compare(&compare),
         Command::Eval(eval) => evaluate::evaluate(&eval),
-        Command::Methods(list) => listing::methods(&list),
-        Command::Tasks(list) => listing::tasks(&list),
+        Command::Methods(list) => {
+            listing::methods(&list);
+            Ok(())
+        }
+        Command::Axes(list) => {
+            listing::axes(&list);
+            Ok(())
+        }
+        Command::Tasks(list) => {
+            listing::tasks(&list);
+            Ok(())
+        }
         Command::Explain { name } => listing::explain(&name),
         Command::Report(report) => compare::report(&report),
         Command::Completions { shell } => {

@@ -78,11 +78,10 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     };
     let epoch = (rows / (batch_rows * workers).max(1)).max(1) as f64;
     let steps = match (scale.steps.or_else(|| from_file("steps")), scale.epochs, entry.length) {
-        (Some(steps), None, _) => steps,
         (_, Some(epochs), _) if epochs > 0.0 && epochs.is_finite() => ((epochs * epoch).round() as u64).max(1),
         (_, Some(epochs), _) => bail!("--epochs must be above 0, {epochs} came"),
         (None, None, Length::Epochs(epochs)) => ((epochs * epoch).round() as u64).max(1),
-        (None, None, Length::Steps(steps)) => steps,
+        (Some(steps), None, _) | (None, None, Length::Steps(steps)) => steps,
     };
     let until_loss = scale.until.as_deref().map(until).transpose()?;
     let label = [&[recipe.method.as_str()][..], &own].concat().join(" ");

@@ -116,8 +116,7 @@ fn refuse_changes(plan: &Plan, arguments: &Run, directory: &Path) -> anyhow::Res
         differs("method", method, &plan.recipe.method)?;
     }
     let task = plan.recipe.choice("task")?;
-    if let Some(asked) = scale.task.as_ref().filter(|t| Element::parse(t).map(|e| e.name != task.name).unwrap_or(true))
-    {
+    if let Some(asked) = scale.task.as_ref().filter(|t| Element::parse(t).map_or(true, |e| e.name != task.name)) {
         differs("task", asked, task)?;
     }
     let numbers = [

@@ -1,5 +1,7 @@
 //! The table at the end of every command that trains.
 
+use std::fmt::Write as _;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use sordino_lab::record::Summary;
 
@@ -72,12 +74,13 @@ pub fn table(runs: &[(String, Summary)]) -> String {
     text.push_str("\n100 Mbit/s: seconds those bytes take on such a link, the busier way.");
     if let Some((_, s)) = runs.iter().find(|(_, s)| s.cores > 0 && s.workers > s.cores) {
         let cpu: Vec<String> = runs.iter().filter_map(|(_, s)| s.cpu_seconds).map(|c| format!("{c:.2}")).collect();
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\n{} workers share {} cores, so seconds include waiting for a core; processor seconds of the local steps: {}.",
             s.workers,
             s.cores,
             cpu.join(", ")
-        ));
+        );
     }
     text
 }

@@ -65,149 +65,142 @@ const NONCONVEX: Key = Key { name: "nonconvex", default: "0", about: "weight of 
 const DROPOUT: Key = Key { name: "dropout", default: "0", about: "probability that a unit is left out in training" };
 
 /// Rate, Adam's rate, momentum, rows a step, threshold on gradient norms of neural tasks.
-fn neural(sgd_rate: f64, adam_rate: f64, batch: usize, threshold: f64) -> Defaults {
+const fn neural(sgd_rate: f64, adam_rate: f64, batch: usize, threshold: f64) -> Defaults {
     Defaults { sgd_rate, adam_rate, momentum: 0.9, anneal: "cosine(warmup=0.05)", batch, threshold, tau: threshold }
 }
 
+const LOGISTIC: Defaults = Defaults { sgd_rate: 1.0, adam_rate: 0.01, tau: 0.1, ..Defaults::PLAIN };
+
 /// Every task, in alphabetical order.
-pub fn entries() -> Vec<Entry> {
-    let logistic = Defaults { sgd_rate: 1.0, adam_rate: 0.01, tau: 0.1, threshold: 1.0, ..Defaults::default() };
-    vec![
-        Entry {
-            listing: task("digits-cnn", "small CNN on optdigits, 8x8 digits (embedded)", &[DROPOUT]),
-            defaults: neural(0.03, 2e-3, 32, 2.0),
-            length: Length::Epochs(12.0),
-            make: |ask| images(ask, "optdigits", Cnn { dropout: ask.args.fraction("dropout")?, ..Cnn::default() }),
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        listing: task("digits-cnn", "small CNN on optdigits, 8x8 digits (embedded)", &[DROPOUT]),
+        defaults: neural(0.03, 2e-3, 32, 2.0),
+        length: Length::Epochs(12.0),
+        make: |ask| images(ask, "optdigits", Cnn { dropout: ask.args.fraction("dropout")?, ..Cnn::default() }),
+    },
+    Entry {
+        listing: task("digits-mlp", "MLP on optdigits, 8x8 digits (embedded)", &[DROPOUT]),
+        defaults: neural(0.1, 2e-3, 32, 2.0),
+        length: Length::Epochs(40.0),
+        make: |ask| images(ask, "optdigits", Mlp { dropout: ask.args.fraction("dropout")?, ..Mlp::default() }),
+    },
+    Entry {
+        listing: task(
+            "fashion-cnn",
+            "small CNN on 2000 images of Fashion-MNIST (embedded); all with --data",
+            &[DROPOUT],
+        ),
+        defaults: neural(0.02, 1e-3, 32, 2.0),
+        length: Length::Epochs(10.0),
+        make: |ask| images(ask, "fashion", Cnn { dropout: ask.args.fraction("dropout")?, ..Cnn::default() }),
+    },
+    Entry {
+        listing: task(
+            "fashion-resnet20",
+            "ResNet-20 on 2000 images of Fashion-MNIST (embedded); all with --data",
+            &[Key { name: "width", default: "16", about: "channels of the first stage" }],
+        ),
+        defaults: neural(0.1, 2e-3, 32, 4.0),
+        length: Length::Epochs(6.0),
+        make: |ask| images(ask, "fashion", ResNet20 { width: ask.args.count("width", 1)? as usize }),
+    },
+    Entry {
+        listing: task("logistic", "logistic regression over a LibSVM file, named by --data FILE", &[L2, NONCONVEX]),
+        defaults: LOGISTIC,
+        length: Length::Steps(500),
+        make: |ask| {
+            let path = ask.data.ok_or_else(|| {
+                Error::request("task logistic needs a LibSVM file: add --data FILE, or use task mushrooms-logistic")
+            })?;
+            regression(ask, libsvm::read(path)?, None)
         },
-        Entry {
-            listing: task("digits-mlp", "MLP on optdigits, 8x8 digits (embedded)", &[DROPOUT]),
-            defaults: neural(0.1, 2e-3, 32, 2.0),
-            length: Length::Epochs(40.0),
-            make: |ask| images(ask, "optdigits", Mlp { dropout: ask.args.fraction("dropout")?, ..Mlp::default() }),
+    },
+    Entry {
+        listing: task(
+            "mushrooms-logistic",
+            "logistic regression on the mushrooms data, 126 features (embedded)",
+            &[L2, NONCONVEX],
+        ),
+        defaults: LOGISTIC,
+        length: Length::Steps(500),
+        make: |ask| match data::load("agaricus", None)? {
+            Set::Sparse(SparsePair { train, test }) => regression(ask, train, Some(test)),
+            _ => Err(Error::data("agaricus holds no sparse rows")),
         },
-        Entry {
-            listing: task(
-                "fashion-cnn",
-                "small CNN on 2000 images of Fashion-MNIST (embedded); all with --data",
-                &[DROPOUT],
-            ),
-            defaults: neural(0.02, 1e-3, 32, 2.0),
-            length: Length::Epochs(10.0),
-            make: |ask| images(ask, "fashion", Cnn { dropout: ask.args.fraction("dropout")?, ..Cnn::default() }),
+    },
+    Entry {
+        listing: task(
+            "polynomial",
+            "sums of fourth powers, whose curvature grows with the gradient",
+            &[
+                Key { name: "dim", default: "1", about: "number of parameters" },
+                Key { name: "spread", default: "0", about: "standard deviation of the workers' centres" },
+                Key { name: "noise", default: "1", about: "half width of the gradient noise" },
+                Key { name: "start", default: "5", about: "every coordinate of the starting point" },
+            ],
+        ),
+        defaults: Defaults { sgd_rate: 0.05, threshold: 2.0, ..Defaults::PLAIN },
+        length: Length::Steps(2000),
+        make: |ask| {
+            Ok(plain(Polynomial {
+                dim: ask.args.count("dim", 1)? as usize,
+                spread: ask.args.positive_or_zero("spread")?,
+                noise: ask.args.positive_or_zero("noise")?,
+                start: ask.args.number("start")?,
+            }))
         },
-        Entry {
-            listing: task(
-                "fashion-resnet20",
-                "ResNet-20 on 2000 images of Fashion-MNIST (embedded); all with --data",
-                &[Key { name: "width", default: "16", about: "channels of the first stage" }],
-            ),
-            defaults: neural(0.1, 2e-3, 32, 4.0),
-            length: Length::Epochs(6.0),
-            make: |ask| images(ask, "fashion", ResNet20 { width: ask.args.count("width", 1)? as usize }),
+    },
+    Entry {
+        listing: task(
+            "quadratic",
+            "diagonal quadratics with a chosen spectrum and heterogeneity",
+            &[
+                Key { name: "dim", default: "20", about: "number of parameters" },
+                Key { name: "low", default: "0.1", about: "smallest eigenvalue" },
+                Key { name: "high", default: "1", about: "largest eigenvalue" },
+                Key { name: "spread", default: "1", about: "standard deviation of the workers' centres" },
+                Key { name: "skew", default: "0", about: "how much the workers' spectra differ, below 1" },
+                Key { name: "noise", default: "0", about: "standard deviation of the gradient noise" },
+                Key { name: "start", default: "0", about: "every coordinate of the starting point" },
+            ],
+        ),
+        defaults: Defaults { sgd_rate: 0.1, adam_rate: 0.05, tau: 1.0, threshold: 10.0, ..Defaults::PLAIN },
+        length: Length::Steps(400),
+        make: |ask| {
+            Ok(plain(Quadratic {
+                dim: ask.args.count("dim", 1)? as usize,
+                low: ask.args.positive("low")?,
+                high: ask.args.positive("high")?,
+                spread: ask.args.positive_or_zero("spread")?,
+                skew: ask.args.fraction("skew")?,
+                noise: ask.args.positive_or_zero("noise")?,
+                start: ask.args.number("start")?,
+            }))
         },
-        Entry {
-            listing: task("logistic", "logistic regression over a LibSVM file, named by --data FILE", &[L2, NONCONVEX]),
-            defaults: logistic.clone(),
-            length: Length::Steps(500),
-            make: |ask| {
-                let path = ask.data.ok_or_else(|| {
-                    Error::request("task logistic needs a LibSVM file: add --data FILE, or use task mushrooms-logistic")
-                })?;
-                regression(ask, libsvm::read(path)?, None)
-            },
-        },
-        Entry {
-            listing: task(
-                "mushrooms-logistic",
-                "logistic regression on the mushrooms data, 126 features (embedded)",
-                &[L2, NONCONVEX],
-            ),
-            defaults: logistic,
-            length: Length::Steps(500),
-            make: |ask| match data::load("agaricus", None)? {
-                Set::Sparse(SparsePair { train, test }) => regression(ask, train, Some(test)),
-                _ => Err(Error::data("agaricus holds no sparse rows")),
-            },
-        },
-        Entry {
-            listing: task(
-                "polynomial",
-                "sums of fourth powers, whose curvature grows with the gradient",
-                &[
-                    Key { name: "dim", default: "1", about: "number of parameters" },
-                    Key { name: "spread", default: "0", about: "standard deviation of the workers' centres" },
-                    Key { name: "noise", default: "1", about: "half width of the gradient noise" },
-                    Key { name: "start", default: "5", about: "every coordinate of the starting point" },
-                ],
-            ),
-            defaults: Defaults { sgd_rate: 0.05, threshold: 2.0, ..Defaults::default() },
-            length: Length::Steps(2000),
-            make: |ask| {
-                Ok(plain(Polynomial {
-                    dim: ask.args.count("dim", 1)? as usize,
-                    spread: ask.args.positive_or_zero("spread")?,
-                    noise: ask.args.positive_or_zero("noise")?,
-                    start: ask.args.number("start")?,
-                }))
-            },
-        },
-        Entry {
-            listing: task(
-                "quadratic",
-                "diagonal quadratics with a chosen spectrum and heterogeneity",
-                &[
-                    Key { name: "dim", default: "20", about: "number of parameters" },
-                    Key { name: "low", default: "0.1", about: "smallest eigenvalue" },
-                    Key { name: "high", default: "1", about: "largest eigenvalue" },
-                    Key { name: "spread", default: "1", about: "standard deviation of the workers' centres" },
-                    Key { name: "skew", default: "0", about: "how much the workers' spectra differ, below 1" },
-                    Key { name: "noise", default: "0", about: "standard deviation of the gradient noise" },
-                    Key { name: "start", default: "0", about: "every coordinate of the starting point" },
-                ],
-            ),
-            defaults: Defaults { sgd_rate: 0.1, adam_rate: 0.05, tau: 1.0, threshold: 10.0, ..Defaults::default() },
-            length: Length::Steps(400),
-            make: |ask| {
-                Ok(plain(Quadratic {
-                    dim: ask.args.count("dim", 1)? as usize,
-                    low: ask.args.positive("low")?,
-                    high: ask.args.positive("high")?,
-                    spread: ask.args.positive_or_zero("spread")?,
-                    skew: ask.args.fraction("skew")?,
-                    noise: ask.args.positive_or_zero("noise")?,
-                    start: ask.args.number("start")?,
-                }))
-            },
-        },
-        Entry {
-            listing: task(
-                "shakespeare-lstm",
-                "LSTM that predicts the next character of 8 plays (embedded)",
-                &[DROPOUT],
-            ),
-            defaults: neural(1.0, 5e-3, 16, 1.0),
-            length: Length::Epochs(1.0),
-            make: |ask| text(ask, CharLstm { dropout: ask.args.fraction("dropout")?, ..CharLstm::default() }),
-        },
-        Entry {
-            listing: task(
-                "shakespeare-transformer",
-                "Transformer that predicts the next character of 8 plays (embedded)",
-                &[DROPOUT],
-            ),
-            defaults: neural(0.1, 3e-3, 16, 1.0),
-            length: Length::Epochs(1.0),
-            make: |ask| {
-                text(ask, CharTransformer { dropout: ask.args.fraction("dropout")?, ..CharTransformer::default() })
-            },
-        },
-    ]
-}
+    },
+    Entry {
+        listing: task("shakespeare-lstm", "LSTM that predicts the next character of 8 plays (embedded)", &[DROPOUT]),
+        defaults: neural(1.0, 5e-3, 16, 1.0),
+        length: Length::Epochs(1.0),
+        make: |ask| text(ask, CharLstm { dropout: ask.args.fraction("dropout")?, ..CharLstm::default() }),
+    },
+    Entry {
+        listing: task(
+            "shakespeare-transformer",
+            "Transformer that predicts the next character of 8 plays (embedded)",
+            &[DROPOUT],
+        ),
+        defaults: neural(0.1, 3e-3, 16, 1.0),
+        length: Length::Epochs(1.0),
+        make: |ask| text(ask, CharTransformer { dropout: ask.args.fraction("dropout")?, ..CharTransformer::default() }),
+    },
+];
 
 /// The entry of that name.
-pub fn entry(name: &str) -> Result<Entry> {
-    let names: Vec<&str> = entries().iter().map(|e| e.listing.name).collect();
-    entries().into_iter().find(|e| e.listing.name == name).ok_or_else(|| unknown("task", name, names))
+pub fn entry(name: &str) -> Result<&'static Entry> {
+    let names = || ENTRIES.iter().map(|e| e.listing.name);
+    ENTRIES.iter().find(|e| e.listing.name == name).ok_or_else(|| unknown("task", name, names()))
 }
 
 impl Entry {
