@@ -11,9 +11,6 @@ use sordino_lab::experiment::{Header, Plan};
 use crate::arguments::Scale;
 use crate::tasks::{self, Length, Made};
 
-/// How often a run is looked at unless told.
-const LOOKS: u64 = 50;
-
 /// A plan with the task it is for.
 pub struct Planned {
     /// What to call it in a table.
@@ -90,7 +87,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         data_hash: made.task.fingerprint(),
         data: data.map(|p| p.display().to_string()),
     };
-    let eval_every = scale.eval_every.map_or_else(|| looks(&recipe, steps), Ok)?;
+    let eval_every = scale.eval_every.map_or_else(|| rounds_between(&recipe, steps, entry.looks), Ok)?;
     let plan = Plan {
         recipe,
         workers,
@@ -117,8 +114,8 @@ fn until(text: &str) -> anyhow::Result<f64> {
     }
 }
 
-/// Rounds between looks, so that a run is looked at about fifty times.
-fn looks(recipe: &Recipe, steps: u64) -> anyhow::Result<u64> {
+/// Rounds between looks, so that a run is looked at about so often.
+fn rounds_between(recipe: &Recipe, steps: u64, looks: u64) -> anyhow::Result<u64> {
     let schedule = recipe.choice("schedule")?;
     let key = |name: &str| match schedule.named.get(name) {
         Some(Value::Number(n)) => Some((*n as u64).max(1)),
@@ -131,7 +128,7 @@ fn looks(recipe: &Recipe, steps: u64) -> anyhow::Result<u64> {
         "growing" => 8,
         _ => 1,
     };
-    Ok((steps / steps_a_round / LOOKS).max(1))
+    Ok((steps / steps_a_round / looks).max(1))
 }
 
 /// Processor cores.
