@@ -83,6 +83,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let until_loss = scale.until.as_deref().map(until).transpose()?;
     let label = [&[recipe.method.as_str()][..], &own].concat().join(" ");
     let header = Header {
+        label: label.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         data_hash: made.task.fingerprint(),
         data: data.map(|p| p.display().to_string()),
@@ -147,9 +148,15 @@ pub fn environment() -> BTreeMap<String, String> {
     words.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
+/// A label as the name of a folder: letters and digits, with single dashes between.
+pub fn folder_name(label: &str) -> String {
+    let parts: Vec<&str> = label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|p| !p.is_empty()).collect();
+    parts.join("-")
+}
+
 /// A folder in runs/ that does not exist yet.
-pub fn fresh(name: &str) -> PathBuf {
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+pub fn fresh(label: &str) -> PathBuf {
+    let name = folder_name(label);
     let base = Path::new("runs").join(&name);
     let numbered = (2u32..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
     std::iter::once(base).chain(numbered).find(|p| !p.exists()).unwrap_or_default()
