@@ -151,6 +151,11 @@ impl Worker {
         &mut self.offer
     }
 
+    /// What this worker was understood to have said at the last meeting.
+    pub fn said(&self) -> &[f32] {
+        &self.said
+    }
+
     /// This worker's buffers.
     pub fn buffers(&self) -> &[f32] {
         &self.buffers
