@@ -116,10 +116,9 @@ fn room(file: &str) -> &str {
 
 /// The code of a file: no comments, no unit tests.
 fn code(text: &str) -> String {
-    let lines = text.lines().take_while(|l| !l.starts_with("#[cfg(test)]\nmod tests {"));
-    let body: Vec<&str> = lines.filter(|l| !l.trim_start().starts_with("//")).collect();
-    let body = body.join("\n");
-    body.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim_start().starts_with("//")).collect();
+    let code = lines.join("\n");
+    code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
 }
 
 /// The first names behind every `prefix` in `code`: `crate::a::b` gives a, `crate::{a, b::{c, d}}` gives a and b.
