@@ -212,7 +212,9 @@ mod tests {
     #[test]
     fn the_root_solves_its_equation_and_minimises_the_error() {
         let mut heavy = normal(2048, 3);
-        heavy.iter_mut().for_each(|v| *v = *v * *v * *v);
+        for v in &mut heavy {
+            *v = *v * *v * *v;
+        }
         for x in [normal(2048, 1), heavy, normal(7, 2), vec![2.0; 64], vec![1e-40; 70], vec![1e38; 33], vec![0.0; 5]] {
             let b = f64::from(BinGrad::new(Kind::Pb).root(&x));
             let n = x.len() as f64;

@@ -136,7 +136,7 @@ impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, 
             }
             let (head, tail) = places.split_at_mut(words);
             for (place, value) in head.iter_mut().zip(values) {
-                let fraction = ((u64::from(value) << (8 * BYTES)) + Self::POWER - 1) / Self::POWER;
+                let fraction = (u64::from(value) << (8 * BYTES)).div_ceil(Self::POWER);
                 place.copy_from_slice(&fraction.to_le_bytes()[..BYTES]);
             }
             places = tail;

@@ -30,6 +30,9 @@ pub fn suite(make: &dyn Fn() -> Box<dyn Compressor>) {
 }
 
 /// Beside [`suite`], for selections and `half`: given = said + kept bit for bit (a zero may lose its sign).
+///
+/// # Panics
+/// Where an entry is not conserved.
 pub fn conserves_exactly(make: &dyn Fn() -> Box<dyn Compressor>) {
     for (shape, layout) in layouts() {
         for (kind, given) in inputs(layout.len()) {
