@@ -7,7 +7,7 @@ use crate::oracle::{
     celgc, clip_gd, clip21,
     compress::top_k,
     ef21, parallel_clip, press_clip21,
-    problem::{Noise, Problem, Quartics},
+    problem::{Noise, Quartics},
 };
 use crate::worlds::{Posed, Shared};
 

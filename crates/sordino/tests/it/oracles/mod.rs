@@ -22,7 +22,7 @@ use std::sync::Arc;
 use sordino::recipe::ROWS;
 use sordino::testing::{Rank, Trial};
 
-use crate::oracle::problem::{Logistic, Noise, Problem, Quadratics};
+use crate::oracle::problem::{Logistic, Noise, Quadratics};
 use crate::worlds::{Posed, Shared, gap, row, wide};
 
 /// What the roundings of a run may add up to.
