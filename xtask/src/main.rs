@@ -1,2 +1,92 @@
-//! Placeholder.
-fn main() {}
+//! The project's own commands: `cargo xtask test` verifies everything and writes nothing, `fix` mends what a machine
+//! can mend, `gen` writes the generated documents, `picture` makes the README's screenshot.
+
+mod demo;
+mod documents;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// What went wrong, in a sentence.
+type Failure = String;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.first().map(String::as_str) {
+        Some("test") => test(),
+        Some("check") => check(),
+        Some("fix") => fix(),
+        Some("gen") => documents::write(),
+        Some("picture") => demo::picture(),
+        _ => Err("cargo xtask test | check | fix | gen | picture".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xtask: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Runs cargo in the root and shows what it prints.
+fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(), Failure> {
+    eprintln!("== cargo {}", arguments.join(" "));
+    let status = Command::new(env!("CARGO"))
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .current_dir(root())
+        .status()
+        .map_err(|e| format!("cargo does not start: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`cargo {}` failed", arguments.join(" "))) }
+}
+
+/// Form, lints and documents: everything that needs no run.
+fn check() -> Result<(), Failure> {
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    let lints = ["clippy", "--release", "--workspace", "--all-targets", "--features", "sordino/testing", "--"];
+    cargo(&[&lints[..], &["-D", "warnings"]].concat(), &[])?;
+    cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+}
+
+/// Everything, in one release profile, so that Burn compiles once.
+fn test() -> Result<(), Failure> {
+    check()?;
+    cargo(&["test", "--release", "--workspace", "--features", "sordino/testing"], &[])?;
+    for (package, example) in examples()? {
+        cargo(&["run", "--release", "--package", &package, "--example", &example], &[])?;
+    }
+    documents::compare()?;
+    demo::bounds()?;
+    eprintln!("== everything passed");
+    Ok(())
+}
+
+/// Mends what a machine can mend.
+fn fix() -> Result<(), Failure> {
+    let lints = ["clippy", "--release", "--workspace", "--all-targets", "--features", "sordino/testing"];
+    cargo(&[&lints[..], &["--fix", "--allow-dirty"]].concat(), &[])?;
+    cargo(&["fmt", "--all"], &[])?;
+    documents::write()
+}
+
+/// Every example of every crate: package and name.
+fn examples() -> Result<Vec<(String, String)>, Failure> {
+    let mut found = Vec::new();
+    let crates = std::fs::read_dir(root().join("crates")).map_err(|e| format!("crates/ cannot be read: {e}"))?;
+    for package in crates.flatten() {
+        for example in std::fs::read_dir(package.path().join("examples")).into_iter().flatten().flatten() {
+            let name = example.file_name().to_string_lossy().into_owned();
+            if let Some(name) = name.strip_suffix(".rs") {
+                found.push((package.file_name().to_string_lossy().into_owned(), name.to_owned()));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -232,28 +232,13 @@ pub fn build<T>(axis: &str, entries: &[&Entry<T>], element: &Element) -> Result<
 pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     let mut known: Vec<&str> = known.into_iter().collect();
     known.sort_unstable();
-    let nearest = known.iter().min_by_key(|k| distance(k, name)).filter(|k| distance(k, name) <= 1 + name.len() / 2);
+    let distance = |k: &str| strsim::osa_distance(k, name);
+    let nearest = known.iter().min_by_key(|k| distance(k)).filter(|k| distance(k) <= 1 + name.len() / 2);
     let hint = match nearest {
         Some(k) => format!("did you mean `{k}`?"),
         None => format!("known: {}", known.join(", ")),
     };
     Error::request(format!("unknown {what} `{name}`; {hint}"))
-}
-
-/// Edits (insert, delete, replace) between two names.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &cb) in b.iter().enumerate() {
-            let up = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(ca != cb)).min(row[j].min(up) + 1);
-            diagonal = up;
-        }
-    }
-    row[b.len()]
 }
 
 impl Listing {

@@ -16,7 +16,7 @@ use sordino::recipe::Recipe;
 use sordino::workload::{Start, Task};
 use sordino::{Error, Result};
 
-pub use files::Header;
+pub use files::{Header, KEYS};
 pub use rank::work;
 
 use crate::record::{Point, Summary};

@@ -1,7 +1,7 @@
 //! A character model with one LSTM layer.
 //!
 //! # The step
-//! i, f, o, g = embedding(cₜ)·W + b + hₜ₋₁·R, then σ(i), σ(f), σ(o), tanh(g)
+//! i, f, o, g = embedding(cₜ)·W + b + hₜ₋₁·Rᵀ, then σ(i), σ(f), σ(o), tanh(g)
 //! sₜ = f·sₜ₋₁ + i·g; hₜ = o·tanh(sₜ); logits = dropout(hₜ)·V + v
 //!
 //! # When it helps, when it hurts
@@ -60,10 +60,11 @@ fn tanh(x: Tensor<2>) -> Tensor<2> {
 impl Layers {
     fn forward(&self, codes: &Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
         let [n, length] = codes.dims();
-        let [width, _] = self.recurrent.dims();
+        let [_, width] = self.recurrent.dims();
         // There are fewer characters than positions: each is multiplied into the gates once, and looked up.
         let table = self.input.forward(self.embedding.val());
-        let recurrent = self.recurrent.val();
+        // Held transposed: so the product that each time step repeats needs no repacking of it.
+        let recurrent = self.recurrent.val().transpose();
         let mut state: Option<(Tensor<2>, Tensor<2>)> = None;
         let mut outputs = Vec::with_capacity(length);
         for t in 0..length {
@@ -100,7 +101,7 @@ impl Model for CharLstm {
         Ok(Layers {
             embedding: Param::from_tensor(Tensor::zeros([symbols, embedding], device)),
             input: linear(embedding, 4 * hidden, device),
-            recurrent: Param::from_tensor(Tensor::zeros([hidden, 4 * hidden], device)),
+            recurrent: Param::from_tensor(Tensor::zeros([4 * hidden, hidden], device)),
             output: linear(hidden, symbols, device),
             dropout,
         })
@@ -111,8 +112,9 @@ impl Model for CharLstm {
     }
 
     fn rule(slot: &Slot) -> Rule {
-        match slot.leaf() {
-            "embedding" => Rule::Normal(1.0),
+        match (slot.leaf(), slot.tensor.shape.as_slice()) {
+            ("embedding", _) => Rule::Normal(1.0),
+            ("recurrent", [_, hidden]) => Rule::Uniform(1.0 / (*hidden as f32).sqrt()),
             _ => usual(slot),
         }
     }

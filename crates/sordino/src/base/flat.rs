@@ -210,12 +210,14 @@ pub fn max_abs(x: &[f32]) -> f32 {
 
 /// (min xᵢ, max xᵢ), (∞, −∞) for an empty vector; the entries must not be NaN.
 pub fn extremes(x: &[f32]) -> (f32, f32) {
-    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    let (chunks, rest) = x.as_chunks::<LANES>();
+    // Longer than a reduction's lanes, so that the compiler keeps a loop, which it vectorises; sixteen it unrolls badly.
+    const WIDE: usize = 128;
+    let (mut low, mut high) = ([f32::INFINITY; WIDE], [f32::NEG_INFINITY; WIDE]);
+    let (chunks, rest) = x.as_chunks::<WIDE>();
     for chunk in chunks {
-        for i in 0..LANES {
-            low[i] = if chunk[i] < low[i] { chunk[i] } else { low[i] };
-            high[i] = if chunk[i] > high[i] { chunk[i] } else { high[i] };
+        for ((a, z), &v) in low.iter_mut().zip(&mut high).zip(chunk) {
+            *a = if v < *a { v } else { *a };
+            *z = if v > *z { v } else { *z };
         }
     }
     let bottom = low.iter().chain(rest).fold(f32::INFINITY, |a, &b| if b < a { b } else { a });

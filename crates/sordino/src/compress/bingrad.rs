@@ -110,13 +110,14 @@ impl BinGrad {
 /// Σ |v|·1{|v| > b} in f32, in sixteen lanes.
 fn rough_sum_above(x: &[f32], b: f32) -> f32 {
     let mut lanes = [0.0f32; 16];
-    for chunk in x.chunks(16) {
+    let (chunks, rest) = x.as_chunks::<16>();
+    for chunk in chunks {
         for (lane, v) in lanes.iter_mut().zip(chunk) {
             let m = v.abs();
             *lane += if m > b { m } else { 0.0 };
         }
     }
-    lanes.iter().sum()
+    lanes.iter().sum::<f32>() + rest.iter().map(|v| v.abs()).filter(|m| *m > b).sum::<f32>()
 }
 
 /// Threshold and the means of both sides.
@@ -213,7 +214,7 @@ mod tests {
     fn the_root_solves_its_equation_and_minimises_the_error() {
         let mut heavy = normal(2048, 3);
         for v in &mut heavy {
-            *v = *v * *v * *v;
+            *v = v.powi(3);
         }
         for x in [normal(2048, 1), heavy, normal(7, 2), vec![2.0; 64], vec![1e-40; 70], vec![1e38; 33], vec![0.0; 5]] {
             let b = f64::from(BinGrad::new(Kind::Pb).root(&x));

@@ -5,11 +5,11 @@
 //!
 //! # The step
 //! ```text
-//! clip_τ(v) = min(1, τ/‖v‖)·v,   ‖·‖ over all tensors;  clip_τ(0) = 0
-//! C(v) = inner(clip_τ(v))
+//! clip(v) = min(1, τ/‖v‖)·v,   ‖·‖ over all tensors;  clip(0) = 0
+//! C(v) = inner(clip(v))
 //! ```
 //! # Contract
-//! ‖clip_τ(v)‖ ≤ τ in exact arithmetic on the rounded entries. With a lossless or contractive inner compressor, or an
+//! ‖clip(v)‖ ≤ τ in exact arithmetic on the rounded entries. With a lossless or contractive inner compressor, or an
 //! unbiased one of ω ≤ 1, ‖C(v) − v‖ ≤ ‖v‖ (class clipping); with ω > 1 the error is bounded by ω·‖v‖². Bytes are
 //! inner's. Has inner's linear face, for messages that are added up: it is linear in what was clipped.
 //!
@@ -116,6 +116,64 @@ impl Linear for Clipped {
     fn lift(&mut self, short: &[f32], at: &Coding, out: &mut [f32]) {
         if let Some(linear) = self.inner.linear() {
             linear.lift(short, at, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Stream, Use};
+    use crate::compress::build;
+    use crate::grammar::Element;
+
+    fn said(text: &str, given: &[f32]) -> Vec<f32> {
+        let layout = Layout::vector(given.len());
+        let stream = Stream::new(0, Use::Encode, 0, 0);
+        let at = Coding { layout: &layout, stream: &stream, shared: &stream };
+        let mut compressor = build(&Element::parse(text).unwrap()).unwrap();
+        let (mut bytes, mut out) = (Writer::new(), vec![0.0; given.len()]);
+        compressor.encode(given, &at, &mut bytes).unwrap();
+        compressor.decode(&mut Reader::new(bytes.bytes()), &layout, &mut out).unwrap();
+        out
+    }
+
+    fn vectors() -> impl Iterator<Item = Vec<f32>> {
+        let mut stream = Stream::new(3, Use::Noise, 0, 0);
+        (0..2000).map(move |_| {
+            let scale = libm::exp(4.0 * f64::from(stream.normal())) as f32;
+            (0..12).map(|_| scale * stream.normal()).collect()
+        })
+    }
+
+    #[test]
+    fn a_message_is_never_longer_than_tau() {
+        for v in vectors() {
+            assert!(flat::norm(&said("clipped(0.7)", &v)) <= 0.7);
+            assert!(flat::norm(&said("topk(0.3, clip=0.7)", &v)) <= 0.7);
+        }
+    }
+
+    #[test]
+    fn what_is_left_shrinks_by_tau_or_by_the_contraction() {
+        // With δ = k/n and s = √(1 − δ): what is left of u is at most s‖u‖ inside the ball, else ‖u‖ − (1 − s)τ.
+        let (tau, s) = (0.7, libm::sqrt(1.0 - 3.0 / 12.0));
+        for u in vectors() {
+            let (norm, left) = (flat::norm(&u), flat::distance(&said("clipped(0.7, topk(0.25))", &u), &u));
+            let bound = if norm <= tau { s * norm } else { norm - (1.0 - s) * tau };
+            assert!(left <= bound + 1e-6 * norm, "{left} of {norm}");
+        }
+    }
+
+    #[test]
+    fn shifts_reach_a_fixed_vector_in_finite_time() {
+        let a = [3.0f32, 0.0, 1.0, 2.0];
+        let mut v = [0.0f32; 4];
+        for k in 1..=6 {
+            let gap: Vec<f32> = a.iter().zip(&v).map(|(a, v)| a - v).collect();
+            flat::add(&mut v, &said("clipped(1)", &gap));
+            let expected = (libm::sqrt(14.0) - f64::from(k)).max(0.0);
+            assert!((flat::distance(&a, &v) - expected).abs() < 1e-5);
         }
     }
 }

@@ -13,7 +13,7 @@ pub const SHEET: usize = 512;
 
 const WORDS: usize = SHEET / 32;
 
-/// Numbers of `width` bits, 1 to 16, in bit planes.
+/// Numbers of `width` bits, 1 to 16, in bit planes, the highest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bits(pub u32);
 
@@ -32,21 +32,16 @@ impl Bits {
             let m = SHEET.min(n - from);
             fill(from, &mut codes[..m]);
             codes[m..].fill(0);
+            for code in &mut codes {
+                *code <<= 32 - self.0;
+            }
             let words = m.div_ceil(32);
-            for plane in 0..self.0 {
+            for _ in 0..self.0 {
                 let mut packed = [0u32; WORDS];
                 if words == WORDS {
-                    for row in codes.as_chunks::<WORDS>().0 {
-                        for (word, code) in packed.iter_mut().zip(row) {
-                            *word = *word >> 1 | code >> plane << 31;
-                        }
-                    }
+                    codes.as_chunks_mut::<WORDS>().0.iter_mut().for_each(|row| shift_in(&mut packed, row));
                 } else {
-                    for row in codes[..32 * words].chunks_exact(words) {
-                        for (word, code) in packed.iter_mut().zip(row) {
-                            *word = *word >> 1 | code >> plane << 31;
-                        }
-                    }
+                    codes[..32 * words].chunks_exact_mut(words).for_each(|row| shift_in(&mut packed, row));
                 }
                 let (head, tail) = quads.split_at_mut(words);
                 for (quad, word) in head.iter_mut().zip(packed) {
@@ -66,7 +61,7 @@ impl Bits {
             let m = SHEET.min(n - from);
             let words = m.div_ceil(32);
             codes.fill(0);
-            for plane in 0..self.0 {
+            for _ in 0..self.0 {
                 let mut packed = [0u32; WORDS];
                 let (head, tail) = quads.split_at(words);
                 for (word, quad) in packed.iter_mut().zip(head) {
@@ -74,24 +69,32 @@ impl Bits {
                 }
                 quads = tail;
                 if words == WORDS {
-                    for row in codes.as_chunks_mut::<WORDS>().0 {
-                        for (word, code) in packed.iter_mut().zip(row) {
-                            *code |= (*word & 1) << plane;
-                            *word >>= 1;
-                        }
-                    }
+                    codes.as_chunks_mut::<WORDS>().0.iter_mut().for_each(|row| shift_out(&mut packed, row));
                 } else {
-                    for row in codes[..32 * words].chunks_exact_mut(words) {
-                        for (word, code) in packed.iter_mut().zip(row) {
-                            *code |= (*word & 1) << plane;
-                            *word >>= 1;
-                        }
-                    }
+                    codes[..32 * words].chunks_exact_mut(words).for_each(|row| shift_out(&mut packed, row));
                 }
             }
             take(from, &codes[..m]);
         }
         Ok(())
+    }
+}
+
+/// Moves the highest bit of every code into its word.
+#[inline]
+fn shift_in(packed: &mut [u32; WORDS], row: &mut [u32]) {
+    for (word, code) in packed.iter_mut().zip(row) {
+        *word = *word >> 1 | *code & 0x8000_0000;
+        *code <<= 1;
+    }
+}
+
+/// Moves the lowest bit of every word into its code.
+#[inline]
+fn shift_out(packed: &mut [u32; WORDS], row: &mut [u32]) {
+    for (word, code) in packed.iter_mut().zip(row) {
+        *code = *code << 1 | *word & 1;
+        *word >>= 1;
     }
 }
 
@@ -227,12 +230,23 @@ mod tests {
 
     #[test]
     fn every_word_of_digits_is_told_apart() {
-        // All 3⁵ = 243 words of a byte, and the extremes of the longer words.
-        digits::<1, 5, 1>(5 * 243);
-        for n in [10, 20] {
+        // Every word of five base-3 and of five base-9 digits, a sheet of 64 or fewer words at a time.
+        fn all<const S: u32, const B: usize>(base: u32) {
+            for first in (0..base.pow(5)).step_by(64) {
+                let words = 64.min(base.pow(5) - first) as usize;
+                let digit = |i: usize| (first + (i % words) as u32) / base.pow(4 - (i / words) as u32) % base;
+                let mut w = Writer::new();
+                Digits::<S, 5, B>::write(&mut w, 5 * words, |_, d| (0..5 * words).for_each(|i| d[i] = digit(i)));
+                let same = |d: &[u32]| d.iter().enumerate().all(|(i, x)| *x == digit(i));
+                Digits::<S, 5, B>::read(&mut Reader::new(w.bytes()), 5 * words, |_, d| assert!(same(d))).unwrap();
+            }
+        }
+        all::<1, 1>(3);
+        all::<3, 2>(9);
+        for digit in 0..5 {
             let mut w = Writer::new();
-            Fives::write(&mut w, n, |_, d| d.fill(4));
-            Fives::read(&mut Reader::new(w.bytes()), n, |_, d| assert!(d.iter().all(|&x| x == 4))).unwrap();
+            Fives::write(&mut w, 20, |_, d| d.fill(digit));
+            Fives::read(&mut Reader::new(w.bytes()), 20, |_, d| assert!(d.iter().all(|&x| x == digit))).unwrap();
         }
     }
 

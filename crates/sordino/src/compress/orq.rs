@@ -47,7 +47,7 @@ pub const ENTRY: Entry<Box<dyn Compressor>> = Entry {
     },
 };
 
-const BINS: usize = 1024;
+const BINS: usize = 512;
 
 /// Greedy optimal levels.
 #[derive(Clone, Debug)]
@@ -58,43 +58,55 @@ pub struct Orq {
 
 /// Entries sorted by bin: bin `k` is `entries[starts[k]..starts[k + 1]]`, and every entry of a bin is below every entry
 /// of the next.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Bins {
     entries: Vec<f32>,
-    starts: Vec<u32>,
     keys: Vec<u16>,
+    starts: [u32; BINS + 1],
     low: f32,
     per_unit: f32,
 }
 
+/// The bin of an entry, rising with it: (v − low)·per unit, to the nearest whole number by way of the last place of
+/// 2²³. Halves, because their differences cannot overflow.
+#[inline]
+fn key(v: f32, low: f32, per_unit: f32) -> u16 {
+    ((0.5 * v - low) * per_unit + 8_388_608.0).to_bits() as u16 % BINS as u16
+}
+
 impl Bins {
-    /// Differences of halves cannot overflow.
+    fn new() -> Self {
+        Self { entries: Vec::new(), keys: Vec::new(), starts: [0; BINS + 1], low: 0.0, per_unit: 0.0 }
+    }
+
     fn key(&self, v: f32) -> usize {
-        (((0.5 * v - self.low) * self.per_unit) as i32).clamp(0, BINS as i32 - 1) as usize
+        usize::from(key(v, self.low, self.per_unit))
     }
 
     fn fill(&mut self, x: &[f32], low: f32, high: f32) {
         self.low = 0.5 * low;
-        self.per_unit = (BINS as f32 / (0.5 * high - self.low)).min(f32::MAX);
+        self.per_unit = ((BINS - 1) as f32 / (0.5 * high - self.low)).min(f32::MAX);
         let (low, per_unit) = (self.low, self.per_unit);
-        self.keys.clear();
-        self.keys.extend(x.iter().map(|v| (((0.5 * v - low) * per_unit) as i32).clamp(0, BINS as i32 - 1) as u16));
-        self.starts.clear();
-        self.starts.resize(BINS + 1, 0);
-        for key in &self.keys {
-            self.starts[usize::from(*key) + 1] += 1;
+        self.entries.resize(x.len(), 0.0);
+        self.keys.resize(x.len(), 0);
+        for (slot, &v) in self.keys.iter_mut().zip(x) {
+            *slot = key(v, low, per_unit);
         }
         let mut places = [0u32; BINS];
-        let mut sum = 0;
-        for (place, start) in places.iter_mut().zip(&mut self.starts[1..]) {
-            *place = sum;
-            sum += *start;
-            *start = sum;
+        for &key in &self.keys {
+            places[usize::from(key) % BINS] += 1;
         }
-        self.entries.resize(x.len(), 0.0);
-        for (key, v) in self.keys.iter().zip(x) {
-            let place = &mut places[usize::from(*key)];
-            self.entries[*place as usize] = *v;
+        let mut sum = 0;
+        for (place, start) in places.iter_mut().zip(&mut self.starts) {
+            *start = sum;
+            sum += *place;
+            *place = *start;
+        }
+        self.starts[BINS] = sum;
+        let entries = self.entries.as_mut_slice();
+        for (&key, &v) in self.keys.iter().zip(x) {
+            let place = &mut places[usize::from(key) % BINS];
+            entries[*place as usize] = v;
             *place += 1;
         }
     }
@@ -132,7 +144,7 @@ impl Orq {
     /// 3, 5 or 9 levels.
     pub fn new(levels: usize) -> Self {
         debug_assert!(matches!(levels, 3 | 5 | 9));
-        Self { levels, bins: Bins::default() }
+        Self { levels, bins: Bins::new() }
     }
 
     fn levels<const S: usize>(&mut self, x: &[f32]) -> [f32; S] {

@@ -9,7 +9,7 @@ use crate::{aggregate, compress};
 /// What a task suggests where a recipe says `auto`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Defaults {
-    /// Peak rate for SGD.
+    /// Peak rate for SGD with the task's momentum; another momentum keeps rate/(1 - momentum).
     pub sgd_rate: f64,
     /// Peak rate for Adam and AdamW.
     pub adam_rate: f64,
@@ -25,9 +25,15 @@ pub struct Defaults {
     pub tau: f64,
 }
 
+impl Defaults {
+    /// Plain SGD at a rate of 0.1 on batches of 32.
+    pub const PLAIN: Self =
+        Self { sgd_rate: 0.1, adam_rate: 1e-3, momentum: 0.0, anneal: "constant", batch: 32, threshold: 1.0, tau: 1.0 };
+}
+
 impl Default for Defaults {
     fn default() -> Self {
-        Self { sgd_rate: 0.1, adam_rate: 1e-3, momentum: 0.0, anneal: "constant", batch: 32, threshold: 1.0, tau: 1.0 }
+        Self::PLAIN
     }
 }
 
@@ -36,6 +42,11 @@ fn number(element: &Element, key: &str) -> Option<f64> {
         Some(Value::Number(x)) => Some(*x),
         _ => None,
     }
+}
+
+/// Six decimal digits: what an `auto` is written down as.
+fn rounded(x: f64) -> f64 {
+    format!("{x:.5e}").parse().unwrap_or(x)
 }
 
 /// Replaces `key` where it says `auto`; an absent key counts as `auto` if `absent` says so.
@@ -52,14 +63,17 @@ fn fill(element: &mut Element, key: &str, absent: bool, value: Value) {
 /// Resolves every `auto` of a recipe.
 pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     let mut optim = recipe.choice("optim")?.clone();
-    let rate = if optim.name == "sgd" { defaults.sgd_rate } else { defaults.adam_rate };
-    fill(&mut optim, "rate", true, Value::Number(rate));
-    let rate = number(&optim, "rate").unwrap_or(rate);
+    let mut rate = defaults.adam_rate;
     if optim.name == "sgd" {
         fill(&mut optim, "momentum", true, Value::Number(defaults.momentum));
+        // A step grows by 1/(1 - mu) under momentum: another mu keeps the task's effective rate.
+        let mu = number(&optim, "momentum").unwrap_or(defaults.momentum);
+        rate = rounded(defaults.sgd_rate * (1.0 - mu) / (1.0 - defaults.momentum));
     }
+    fill(&mut optim, "rate", true, Value::Number(rate));
+    let rate = number(&optim, "rate").unwrap_or(rate);
     fill(&mut optim, "schedule", true, Value::parse(defaults.anneal)?);
-    fill(&mut optim, "clip", false, Value::Number(rate * defaults.threshold));
+    fill(&mut optim, "clip", false, Value::Number(rounded(rate * defaults.threshold)));
     recipe.choose("optim", &optim)?;
 
     let mut local = recipe.choice("local")?.clone();
@@ -69,7 +83,7 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     let mut schedule = recipe.choice("schedule")?.clone();
     if matches!(schedule.name.as_str(), "qsr" | "power") {
         let base = number(&schedule, "base").unwrap_or(4.0);
-        fill(&mut schedule, "alpha", true, Value::Number(rate * libm::sqrt(1.2 * base)));
+        fill(&mut schedule, "alpha", true, Value::Number(rounded(rate * libm::sqrt(1.2 * base))));
         recipe.choose("schedule", &schedule)?;
     }
 

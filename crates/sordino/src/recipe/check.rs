@@ -9,6 +9,8 @@ use crate::{aggregate, base::Layout, feedback, payload};
 
 /// Refuses a resolved recipe that makes no sense, with a reason and a cure.
 pub fn check(recipe: &Recipe) -> Result<()> {
+    // Every choice must build by itself: wrong values are named here.
+    recipe.build(std::sync::Arc::new(crate::fabric::Still))?;
     let text = |axis: &str| recipe.choice(axis).map(ToString::to_string);
     let refuse = |a: &str, b: &str, why: &str, cure: &str| -> Result<()> {
         Err(Error::request(format!("`{a}={}` with `{b}={}`: {why}; {cure}", text(a)?, text(b)?)))

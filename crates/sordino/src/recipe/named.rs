@@ -129,12 +129,13 @@ pub const ROWS: &[Row] = &[
         about: "local training, weighted by rows, with Nesterov momentum on the server",
         paper: "FedMom, arXiv 2002.02090",
         choices: &[
+            ("optim", "sgd(momentum=0)"),
             ("schedule", "constant(8)"),
             ("aggregate", "weighted"),
             ("exchange", "auto"),
             ("outer", "momentum(0.9, nesterov=true)"),
         ],
-        notes: "beta 0.9 and server rate 1 are the authors'; weights are normalised over those that take part.",
+        notes: "Clients make plain SGD steps; beta 0.9 and server rate 1 are the authors'; weights are normalised over those that take part.",
     },
     Row {
         name: "local-sgd",
@@ -208,12 +209,14 @@ pub const ROWS: &[Row] = &[
         about: "local steps, then slow momentum on what they add up to",
         paper: "SlowMo, arXiv 1910.00643",
         choices: &[
+            ("optim", "sgd(schedule=cosine)"),
             ("local", "descent(state=reset)"),
             ("schedule", "constant(12)"),
             ("exchange", "auto"),
             ("outer", "momentum(0.7, per_rate=true)"),
         ],
-        notes: "alpha 1, beta between 0.4 and 0.8, 12 steps as for CIFAR. With optim=adamw set local.state=keep.",
+        notes: "alpha 1, beta between 0.4 and 0.8, 12 steps as for CIFAR. With optim=adamw set local.state=keep. The buffer is \
+                in gradient units, so a rate that warms up from almost nothing fills it with huge numbers: no warm-up.",
     },
     Row {
         name: "sync-sgd",

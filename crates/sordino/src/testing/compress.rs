@@ -17,6 +17,9 @@ const UNWRITTEN: u32 = 0x7FA5_5A5A;
 /// Checks, for each layout and input: the byte bound; the same bytes and the same vector again, also from a compressor
 /// with a history; the promise of the declared class; given = said + kept up to one unit in the last place; damaged
 /// messages are errors or vectors; and the laws of the linear face.
+///
+/// # Panics
+/// Where a promise is broken.
 pub fn suite(make: &dyn Fn() -> Box<dyn Compressor>) {
     for (shape, layout) in layouts() {
         for (kind, given) in inputs(layout.len()) {
@@ -32,7 +35,7 @@ pub fn suite(make: &dyn Fn() -> Box<dyn Compressor>) {
 /// Beside [`suite`], for selections and `half`: given = said + kept bit for bit (a zero may lose its sign).
 ///
 /// # Panics
-/// Where an entry is not conserved.
+/// Where something is lost.
 pub fn conserves_exactly(make: &dyn Fn() -> Box<dyn Compressor>) {
     for (shape, layout) in layouts() {
         for (kind, given) in inputs(layout.len()) {

@@ -1,0 +1,60 @@
+//! `sordino eval`: what a trained model can do.
+
+use std::path::PathBuf;
+
+use sordino::base::{Stream, Use};
+use sordino::workload::Split;
+use sordino_lab::experiment::Plan;
+use sordino_lab::model_file;
+
+use crate::arguments::Eval;
+use crate::{Done, failed, request, tasks};
+
+/// Prints the metrics of a run's model, and a sample of text from character models.
+pub fn evaluate(arguments: &Eval) -> Done {
+    let plan = Plan::read(&arguments.dir).map_err(request)?;
+    let element = plan.recipe.choice("task").map_err(request)?;
+    let entry = tasks::entry(&element.name).map_err(request)?;
+    let data = arguments.data.clone().or_else(|| plan.header.data.as_ref().map(PathBuf::from));
+    let partition = sordino::grammar::Element::word("iid");
+    let made = entry.make(element, &partition, 1, plan.seed, data.as_ref()).map_err(request)?;
+    let mut workload = made.task.workload(0, 1, plan.seed).map_err(request)?;
+    let path = arguments.dir.join("model.safetensors");
+    let model = model_file::read(&path, workload.layout()).map_err(request)?;
+    let mut rows = Vec::new();
+    for (name, split) in [("train", Split::Train), ("test", Split::Test)] {
+        let found = workload.evaluate(&model.parameters, &model.buffers, split).map_err(failed)?;
+        rows.extend(found.map(|m| (name, m)));
+    }
+    let sample = made
+        .writer
+        .map(|write| {
+            let mut stream = Stream::new(plan.seed, Use::Sample, 0, 0);
+            write(&model.parameters, &arguments.prompt, arguments.length, arguments.temperature, &mut stream)
+        })
+        .transpose()
+        .map_err(request)?;
+    if arguments.json {
+        let metrics: serde_json::Map<String, serde_json::Value> = rows
+            .iter()
+            .map(|(name, m)| {
+                let value = serde_json::json!({"loss": m.loss, "accuracy": m.accuracy, "examples": m.examples});
+                ((*name).to_owned(), value)
+            })
+            .collect();
+        let all = serde_json::json!({
+            "method": plan.recipe.method, "task": element.name, "metrics": metrics, "sample": sample,
+        });
+        println!("{all:#}");
+        return Ok(());
+    }
+    println!("{} on {element}", plan.recipe.method);
+    for (name, m) in rows {
+        let accuracy = m.accuracy.map(|a| format!("  accuracy {:.2} %", 100.0 * a)).unwrap_or_default();
+        println!("{name:>6}: loss {:.6}{accuracy}  ({} examples)", m.loss, m.examples);
+    }
+    if let Some(text) = sample {
+        println!("\n{text}");
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! A live line for each run, with the time left; silent when the output is no terminal.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sordino_lab::experiment::{Observer, Progress};
+use sordino_lab::record::Point;
+
+static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
+
+/// Once: the run finishes its round, saves and reports. Twice: now.
+pub fn listen() {
+    // A second handler (several runs in one command) is refused; the first serves all.
+    let _ = ctrlc::set_handler(|| {
+        if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 0 {
+            eprintln!("\nsordino: stopped at once; what was saved last is in the checkpoint");
+            std::process::exit(130);
+        }
+        eprintln!("\nsordino: finishing the round, then saving; once more stops at once");
+    });
+}
+
+/// Whether the user asked to stop.
+pub fn interrupted() -> bool {
+    INTERRUPTS.load(Ordering::SeqCst) > 0
+}
+
+/// A progress line.
+pub struct Line {
+    bar: ProgressBar,
+    losses: Mutex<(Option<f64>, Option<f64>)>,
+}
+
+impl Line {
+    /// A line that begins with `label`.
+    pub fn new(label: &str, quiet: bool) -> Self {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+        let bar = ProgressBar::with_draw_target(Some(1), target);
+        let style = ProgressStyle::with_template("{prefix:<28!} {bar:24.cyan/dim} {percent:>3}%  {msg}  {eta} left");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─"));
+        bar.set_prefix(label.to_owned());
+        Self { bar, losses: Mutex::new((None, None)) }
+    }
+
+    /// Leaves the line as it stands.
+    pub fn done(&self, words: &str) {
+        if let Ok(style) = ProgressStyle::with_template("{prefix:<28!} {bar:24.green/dim} {percent:>3}%  {msg}") {
+            self.bar.set_style(style.progress_chars("━━─"));
+        }
+        self.bar.abandon_with_message(words.to_owned());
+    }
+}
+
+impl Observer for Line {
+    fn round(&self, progress: &Progress) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        self.bar.set_length(progress.total);
+        self.bar.set_position(progress.steps);
+        let accuracy = progress.accuracy.map(|a| format!("  accuracy {:.1} %", 100.0 * a)).unwrap_or_default();
+        self.bar.set_message(format!("loss {:.4}{accuracy}  round {}", progress.loss, progress.rounds));
+    }
+
+    fn point(&self, point: &Point) {
+        if let Ok(mut losses) = self.losses.lock() {
+            *losses = (Some(point.train_loss), point.accuracy);
+        }
+    }
+
+    fn stop(&self) -> bool {
+        interrupted()
+    }
+}

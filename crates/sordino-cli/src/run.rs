@@ -1,0 +1,148 @@
+//! `sordino run`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use sordino::grammar::Element;
+use sordino_lab::experiment::{self, Ended, Plan};
+use sordino_lab::record::Run as Recorded;
+use sordino_lab::report::{self, RunView};
+
+use crate::arguments::Run;
+use crate::plans::{self, Planned};
+use crate::progress::{self, Line};
+use crate::{Done, Failure, clock, failed, request, table, tasks};
+
+/// Trains with one method, over one or more seeds.
+pub fn run(arguments: &Run) -> Done {
+    if let Some(directory) = &arguments.resume {
+        let planned = resumed(directory, arguments).map_err(request)?;
+        return finish(vec![(planned, directory.clone())], directory, arguments.scale.quiet);
+    }
+    let (method, scale) = (arguments.method.as_deref().unwrap_or_default(), &arguments.scale);
+    let first = scale.seed.unwrap_or(0);
+    let planned: Vec<Planned> = (first..first + scale.seeds)
+        .map(|seed| plans::plan(method, scale, seed))
+        .collect::<anyhow::Result<_>>()
+        .map_err(request)?;
+    let name = planned.first().map_or_else(String::new, |p| format!("{}-{}", p.label, p.made.task.name()));
+    let out = scale.out.clone().unwrap_or_else(|| plans::fresh(&name));
+    let runs: Vec<(Planned, PathBuf)> = planned
+        .into_iter()
+        .map(|p| {
+            let folder = if scale.seeds == 1 { out.clone() } else { out.join(format!("seed-{}", p.plan.seed)) };
+            plans::vacant(&folder).map(|()| (p, folder))
+        })
+        .collect::<anyhow::Result<_>>()
+        .map_err(request)?;
+    finish(runs, &out, scale.quiet)
+}
+
+/// Trains, then prints the table and writes the report.
+fn finish(runs: Vec<(Planned, PathBuf)>, out: &Path, quiet: bool) -> Done {
+    let (mut rows, mut views) = (Vec::new(), Vec::new());
+    for (planned, folder) in runs {
+        let (label, seed) = (planned.label.clone(), planned.plan.seed);
+        let (ended, view) = train(planned, &folder, quiet)?;
+        rows.push((if seed == 0 { label } else { format!("{label}, seed {seed}") }, ended.summary));
+        views.push(view);
+        if progress::interrupted() {
+            break;
+        }
+    }
+    let page = out.join("report.html");
+    report::write(&page, &title(&views), &views).map_err(failed)?;
+    println!("{}\n\nreport: {}", table::table(&rows), page.display());
+    if progress::interrupted() {
+        println!("interrupted; go on with: sordino run --resume {}", out.display());
+    }
+    Ok(())
+}
+
+/// Trains one plan into a folder; a run folder of its own always has a report of its own.
+pub fn train(mut planned: Planned, folder: &Path, quiet: bool) -> Result<(Ended, RunView), Failure> {
+    progress::listen();
+    planned.plan.out = Some(folder.to_path_buf());
+    let line = Line::new(&planned.label, quiet);
+    let ended = experiment::run(&*planned.made.task, &planned.plan, &clock::real(), &line).map_err(failed)?;
+    let s = &ended.summary;
+    let accuracy = s.accuracy.map(|a| format!("accuracy {:.2} %, ", 100.0 * a)).unwrap_or_default();
+    let verdict = if s.diverged { "diverged, ".to_owned() } else { accuracy };
+    line.done(&format!("{verdict}loss {:.4}, {} per worker", s.train_loss, table::bytes(s.bytes())));
+    let mut view = RunView::from(Recorded::load(folder).map_err(failed)?);
+    view.name.clone_from(&planned.label);
+    report::write(&folder.join("report.html"), &title(std::slice::from_ref(&view)), std::slice::from_ref(&view))
+        .map_err(failed)?;
+    Ok((ended, view))
+}
+
+/// What a report is called.
+pub fn title(views: &[RunView]) -> String {
+    let task = views.first().map_or("", |v| v.summary.task.as_str());
+    let mut methods: Vec<&str> = views.iter().map(|v| v.method.as_str()).collect();
+    methods.dedup();
+    format!("{} on {task}", methods.join(", "))
+}
+
+/// The plan of a run that goes on; other choices than its own are refused.
+fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
+    let mut plan = Plan::read(directory)?;
+    refuse_changes(&plan, arguments, directory)?;
+    let element = plan.recipe.choice("task")?.clone();
+    let entry = tasks::entry(&element.name)?;
+    let data = plan.header.data.as_ref().map(PathBuf::from);
+    let made = entry.make(&element, plan.recipe.choice("partition")?, plan.workers, plan.seed, data.as_ref())?;
+    if made.task.fingerprint() != plan.header.data_hash {
+        bail!(
+            "the data of task {element} are not those that the run in {} began with; put them back to resume",
+            directory.display()
+        );
+    }
+    plan.environment = plans::environment();
+    plan.cores = plans::cores();
+    Ok(Planned { label: plan.recipe.method.clone(), plan, made })
+}
+
+/// Names the first difference between what is asked and what the run in the folder is.
+fn refuse_changes(plan: &Plan, arguments: &Run, directory: &Path) -> anyhow::Result<()> {
+    let scale = &arguments.scale;
+    let differs = |what: &str, asked: &dyn std::fmt::Display, is: &dyn std::fmt::Display| -> anyhow::Result<()> {
+        bail!(
+            "the run in {} has {what} {is}, {asked} was asked for; leave it out to resume, or begin a new run",
+            directory.display()
+        )
+    };
+    if let Some(method) = arguments.method.as_ref().filter(|m| **m != plan.recipe.method) {
+        differs("method", method, &plan.recipe.method)?;
+    }
+    let task = plan.recipe.choice("task")?;
+    if let Some(asked) = scale.task.as_ref().filter(|t| Element::parse(t).map_or(true, |e| e.name != task.name)) {
+        differs("task", asked, task)?;
+    }
+    let numbers = [
+        ("--workers", scale.workers, plan.workers as u64),
+        ("--steps", scale.steps, plan.steps),
+        ("--seed", scale.seed, plan.seed),
+        ("--eval-every", scale.eval_every, plan.eval_every),
+    ];
+    for (what, asked, is) in numbers {
+        if let Some(asked) = asked.filter(|a| *a != is) {
+            differs(what, &asked, &is)?;
+        }
+    }
+    let mut changed = plan.recipe.clone();
+    for set in &scale.sets {
+        changed.set(set).with_context(|| format!("--set {set}"))?;
+    }
+    for axis in sordino::recipe::AXES {
+        let (asked, is) = (changed.choice(axis.name)?, plan.recipe.choice(axis.name)?);
+        if asked != is {
+            differs(axis.name, asked, is)?;
+        }
+    }
+    if scale.epochs.is_some() || scale.out.is_some() || scale.data.is_some() || scale.until.is_some() || scale.seeds > 1
+    {
+        bail!("--resume goes on as the run began: leave out --epochs, --out, --data, --until and --seeds");
+    }
+    Ok(())
+}

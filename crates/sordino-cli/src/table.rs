@@ -1,0 +1,86 @@
+//! The table at the end of every command that trains.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use sordino_lab::record::Summary;
+
+/// Bytes in the unit that suits them.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let (mut value, mut unit) = (n as f64, 0);
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{n} B") } else { format!("{value:.2} {}", UNITS[unit]) }
+}
+
+fn seconds(s: f64) -> String {
+    if s < 10.0 { format!("{s:.2}") } else { format!("{s:.0}") }
+}
+
+fn loss(l: f64) -> String {
+    if l.is_finite() {
+        if l != 0.0 && l.abs() < 1e-3 { format!("{l:.2e}") } else { format!("{l:.4}") }
+    } else {
+        "-".into()
+    }
+}
+
+/// Labels and summaries as a table, with remarks below it.
+pub fn table(runs: &[(String, Summary)]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header([
+        "method",
+        "accuracy",
+        "loss",
+        "train loss",
+        "rounds",
+        "sent",
+        "received",
+        "fewer",
+        "compute s",
+        "wait s",
+        "exchange s",
+        "100 Mbit/s s",
+    ]);
+    for (label, s) in runs {
+        let method = if s.diverged { format!("{label} (diverged)") } else { label.clone() };
+        table.add_row([
+            method,
+            s.accuracy.map_or("-".into(), |a| format!("{:.2} %", 100.0 * a)),
+            loss(s.eval_loss),
+            loss(s.train_loss),
+            s.rounds.to_string(),
+            bytes(s.bytes_sent_per_worker),
+            bytes(s.bytes_received_per_worker),
+            s.times_fewer_bytes().map_or("-".into(), |x| format!("{x:.1}x")),
+            seconds(s.compute_seconds),
+            seconds(s.wait_seconds),
+            seconds(s.exchange_seconds),
+            seconds(s.link_seconds_100mbit),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut text = table.trim_fmt();
+    text.push_str(
+        "\n\nsent, received: bytes per worker counted from the messages (the busiest worker, training only).",
+    );
+    text.push_str("\nfewer: against synchronous fp32 averaging at every step, over sent + received.");
+    text.push_str("\n100 Mbit/s: seconds those bytes take on such a link, the busier way.");
+    if let Some((_, s)) = runs.iter().find(|(_, s)| s.cores > 0 && s.workers > s.cores) {
+        let cpu: Vec<String> = runs.iter().filter_map(|(_, s)| s.cpu_seconds).map(|c| format!("{c:.2}")).collect();
+        let _ = write!(
+            text,
+            "\n{} workers share {} cores, so seconds include waiting for a core; processor seconds of the local steps: {}.",
+            s.workers,
+            s.cores,
+            cpu.join(", ")
+        );
+    }
+    text
+}

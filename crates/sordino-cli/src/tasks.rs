@@ -1,0 +1,323 @@
+//! The tasks: data of the laboratory joined with workloads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sordino::base::Stream;
+use sordino::grammar::{Args, Element, Key, Listing, unknown};
+use sordino::recipe::Defaults;
+use sordino::workload::{Deal, Logistic, Polynomial, Quadratic, SparseRows, Task};
+use sordino::{Error, Result};
+use sordino_lab::data::{self, ImageSet, Set, SparsePair, SparseSet, TextSet, libsvm};
+use sordino_lab::partition::Partition;
+use sordino_nets::{CharLstm, CharTransformer, Cnn, ImageData, Images, Mlp, Model, ResNet20, Sample, Text};
+
+/// Characters of one row of a text task.
+const WINDOW: usize = 64;
+
+/// A task as it is listed.
+pub struct Entry {
+    /// Name, sentence, keys.
+    pub listing: Listing,
+    /// What `auto` stands for.
+    pub defaults: Defaults,
+    /// How long a run is unless told: passes over the rows, or steps where rows have no meaning.
+    pub length: Length,
+    make: fn(&Ask) -> Result<Made>,
+}
+
+/// How long a run is unless told.
+#[derive(Clone, Copy)]
+pub enum Length {
+    /// Passes over the training rows.
+    Epochs(f64),
+    /// Local steps of each worker.
+    Steps(u64),
+}
+
+/// What a task is made of.
+struct Ask<'a> {
+    name: &'static str,
+    args: Args,
+    partition: &'a Element,
+    workers: usize,
+    seed: u64,
+    data: Option<&'a Path>,
+}
+
+/// Text that a trained model writes.
+pub type Writer = Box<dyn Fn(&[f32], &str, usize, f64, &mut Stream) -> Result<String>>;
+
+/// A task that has been made.
+pub struct Made {
+    /// The task.
+    pub task: Box<dyn Task>,
+    /// What writes text with a trained model, for character models.
+    pub writer: Option<Writer>,
+}
+
+const fn task(name: &'static str, about: &'static str, keys: &'static [Key]) -> Listing {
+    Listing { name, about, keys }
+}
+
+const L2: Key = Key { name: "l2", default: "0.001", about: "weight of half the squared norm of x" };
+const NONCONVEX: Key = Key { name: "nonconvex", default: "0", about: "weight of the sum of x^2/(1 + x^2)" };
+const DROPOUT: Key = Key { name: "dropout", default: "0", about: "probability that a unit is left out in training" };
+
+/// Rate, Adam's rate, momentum, rows a step, threshold on gradient norms of neural tasks.
+const fn neural(sgd_rate: f64, adam_rate: f64, batch: usize, threshold: f64) -> Defaults {
+    Defaults { sgd_rate, adam_rate, momentum: 0.9, anneal: "cosine(warmup=0.05)", batch, threshold, tau: threshold }
+}
+
+const LOGISTIC: Defaults = Defaults { sgd_rate: 1.0, adam_rate: 0.01, tau: 0.1, ..Defaults::PLAIN };
+
+/// Every task, in alphabetical order.
+pub const ENTRIES: &[Entry] = &[
+    Entry {
+        listing: task("digits-cnn", "small CNN on optdigits, 8x8 digits (embedded)", &[DROPOUT]),
+        defaults: neural(0.03, 2e-3, 32, 2.0),
+        length: Length::Epochs(12.0),
+        make: |ask| images(ask, "optdigits", Cnn { dropout: ask.args.fraction("dropout")?, ..Cnn::default() }),
+    },
+    Entry {
+        listing: task("digits-mlp", "MLP on optdigits, 8x8 digits (embedded)", &[DROPOUT]),
+        defaults: neural(0.1, 2e-3, 32, 2.0),
+        length: Length::Epochs(40.0),
+        make: |ask| images(ask, "optdigits", Mlp { dropout: ask.args.fraction("dropout")?, ..Mlp::default() }),
+    },
+    Entry {
+        listing: task(
+            "fashion-cnn",
+            "small CNN on 2000 images of Fashion-MNIST (embedded); all with --data",
+            &[DROPOUT],
+        ),
+        defaults: neural(0.02, 1e-3, 32, 2.0),
+        length: Length::Epochs(10.0),
+        make: |ask| images(ask, "fashion", Cnn { dropout: ask.args.fraction("dropout")?, ..Cnn::default() }),
+    },
+    Entry {
+        listing: task(
+            "fashion-resnet20",
+            "ResNet-20 on 2000 images of Fashion-MNIST (embedded); all with --data",
+            &[Key { name: "width", default: "16", about: "channels of the first stage" }],
+        ),
+        defaults: neural(0.1, 2e-3, 32, 4.0),
+        length: Length::Epochs(6.0),
+        make: |ask| images(ask, "fashion", ResNet20 { width: ask.args.count("width", 1)? as usize }),
+    },
+    Entry {
+        listing: task("logistic", "logistic regression over a LibSVM file, named by --data FILE", &[L2, NONCONVEX]),
+        defaults: LOGISTIC,
+        length: Length::Steps(500),
+        make: |ask| {
+            let path = ask.data.ok_or_else(|| {
+                Error::request("task logistic needs a LibSVM file: add --data FILE, or use task mushrooms-logistic")
+            })?;
+            regression(ask, libsvm::read(path)?, None)
+        },
+    },
+    Entry {
+        listing: task(
+            "mushrooms-logistic",
+            "logistic regression on the mushrooms data, 126 features (embedded)",
+            &[L2, NONCONVEX],
+        ),
+        defaults: LOGISTIC,
+        length: Length::Steps(500),
+        make: |ask| match data::load("agaricus", None)? {
+            Set::Sparse(SparsePair { train, test }) => regression(ask, train, Some(test)),
+            _ => Err(Error::data("agaricus holds no sparse rows")),
+        },
+    },
+    Entry {
+        listing: task(
+            "polynomial",
+            "sums of fourth powers, whose curvature grows with the gradient",
+            &[
+                Key { name: "dim", default: "1", about: "number of parameters" },
+                Key { name: "spread", default: "0", about: "standard deviation of the workers' centres" },
+                Key { name: "noise", default: "1", about: "half width of the gradient noise" },
+                Key { name: "start", default: "5", about: "every coordinate of the starting point" },
+            ],
+        ),
+        defaults: Defaults { sgd_rate: 0.05, threshold: 2.0, ..Defaults::PLAIN },
+        length: Length::Steps(2000),
+        make: |ask| {
+            Ok(plain(Polynomial {
+                dim: ask.args.count("dim", 1)? as usize,
+                spread: ask.args.positive_or_zero("spread")?,
+                noise: ask.args.positive_or_zero("noise")?,
+                start: ask.args.number("start")?,
+            }))
+        },
+    },
+    Entry {
+        listing: task(
+            "quadratic",
+            "diagonal quadratics with a chosen spectrum and heterogeneity",
+            &[
+                Key { name: "dim", default: "20", about: "number of parameters" },
+                Key { name: "low", default: "0.1", about: "smallest eigenvalue" },
+                Key { name: "high", default: "1", about: "largest eigenvalue" },
+                Key { name: "spread", default: "1", about: "standard deviation of the workers' centres" },
+                Key { name: "skew", default: "0", about: "how much the workers' spectra differ, below 1" },
+                Key { name: "noise", default: "0", about: "standard deviation of the gradient noise" },
+                Key { name: "start", default: "0", about: "every coordinate of the starting point" },
+            ],
+        ),
+        defaults: Defaults { sgd_rate: 0.1, adam_rate: 0.05, tau: 1.0, threshold: 10.0, ..Defaults::PLAIN },
+        length: Length::Steps(400),
+        make: |ask| {
+            Ok(plain(Quadratic {
+                dim: ask.args.count("dim", 1)? as usize,
+                low: ask.args.positive("low")?,
+                high: ask.args.positive("high")?,
+                spread: ask.args.positive_or_zero("spread")?,
+                skew: ask.args.fraction("skew")?,
+                noise: ask.args.positive_or_zero("noise")?,
+                start: ask.args.number("start")?,
+            }))
+        },
+    },
+    Entry {
+        listing: task("shakespeare-lstm", "LSTM that predicts the next character of 8 plays (embedded)", &[DROPOUT]),
+        defaults: neural(1.0, 5e-3, 16, 1.0),
+        length: Length::Epochs(1.0),
+        make: |ask| text(ask, CharLstm { dropout: ask.args.fraction("dropout")?, ..CharLstm::default() }),
+    },
+    Entry {
+        listing: task(
+            "shakespeare-transformer",
+            "Transformer that predicts the next character of 8 plays (embedded)",
+            &[DROPOUT],
+        ),
+        defaults: neural(0.1, 3e-3, 16, 1.0),
+        length: Length::Epochs(1.0),
+        make: |ask| text(ask, CharTransformer { dropout: ask.args.fraction("dropout")?, ..CharTransformer::default() }),
+    },
+];
+
+/// The entry of that name.
+pub fn entry(name: &str) -> Result<&'static Entry> {
+    let names = || ENTRIES.iter().map(|e| e.listing.name);
+    ENTRIES.iter().find(|e| e.listing.name == name).ok_or_else(|| unknown("task", name, names()))
+}
+
+impl Entry {
+    /// Makes the task for so many workers.
+    pub fn make(
+        &self,
+        element: &Element,
+        partition: &Element,
+        workers: usize,
+        seed: u64,
+        data: Option<&PathBuf>,
+    ) -> Result<Made> {
+        let args = self.listing.resolve(element)?;
+        let data = data.map(PathBuf::as_path);
+        if let Some(path) = data.filter(|p| !p.exists()) {
+            return Err(Error::request(format!("there is no file or folder {}", path.display())));
+        }
+        (self.make)(&Ask { name: self.listing.name, args, partition, workers, seed, data })
+            .map_err(|e| e.within(format!("task {element}")))
+    }
+}
+
+fn plain(task: impl Task + 'static) -> Made {
+    Made { task: Box::new(task), writer: None }
+}
+
+/// The deal that the axis `partition` names.
+fn deal(ask: &Ask, rows: usize, labels: Option<&[u32]>, clients: Option<&[u32]>) -> Result<Deal> {
+    let axis = sordino::recipe::AXES.iter().find(|a| a.name == "partition");
+    let listing = axis.and_then(|a| a.listing(&ask.partition.name)).map(|(listing, _)| listing);
+    let partition = match (ask.partition.name.as_str(), listing) {
+        ("iid", _) => Partition::Iid,
+        ("contiguous", _) => Partition::Contiguous,
+        ("natural", _) => Partition::Natural,
+        ("dirichlet", Some(listing)) => Partition::Dirichlet(listing.resolve(ask.partition)?.positive("alpha")?),
+        (other, _) => return Err(Error::request(format!("unknown partition `{other}`"))),
+    };
+    partition.deal(rows, labels, clients, ask.workers, ask.seed)
+}
+
+fn images<M: Model<Data = ImageData>>(ask: &Ask, set: &str, model: M) -> Result<Made> {
+    let name = match (set, ask.data) {
+        ("fashion", Some(_)) => "fashion-mnist",
+        ("fashion", None) => "fashion-tiny",
+        (other, _) => other,
+    };
+    let Set::Images(set) = data::load(name, ask.data)? else {
+        return Err(Error::data(format!("{name} holds no images")));
+    };
+    let deal = deal(ask, set.train_labels.len(), Some(&set.train_labels), None)?;
+    let ImageSet { train_pixels, train_labels, test_pixels, test_labels, channels, height, width, classes } = set;
+    let of = |pixels: Vec<f32>, labels: Vec<u32>| Images {
+        pixels: pixels.into(),
+        labels: labels.into(),
+        channels,
+        height,
+        width,
+        classes,
+    };
+    let data = ImageData::new(of(train_pixels, train_labels), of(test_pixels, test_labels))?;
+    Ok(plain(model.task(ask.name, data, deal)))
+}
+
+fn text<M: Model<Data = Text> + Sample>(ask: &Ask, model: M) -> Result<Made> {
+    let name = if ask.data.is_some() { "shakespeare-plays" } else { "shakespeare-tiny" };
+    let Set::Text(set) = data::load(name, ask.data)? else {
+        return Err(Error::data(format!("{name} holds no text")));
+    };
+    let speakers = speakers(&set);
+    let rows: Vec<u32> = (0..(set.train.len() - 1) / WINDOW).map(|row| speakers[row * WINDOW]).collect();
+    let deal = deal(ask, rows.len(), None, Some(&rows))?;
+    let data = Text::new(set.train, set.test, set.symbols, WINDOW)?;
+    let (writer, of) = (model.clone(), data.clone());
+    let write: Writer = Box::new(move |parameters, prompt, length, temperature, stream| {
+        writer.sample(&of, parameters, prompt, length, temperature, stream)
+    });
+    Ok(Made { task: Box::new(model.task(ask.name, data, deal)), writer: Some(write) })
+}
+
+/// Who speaks each character of a play's text, where a speech begins with a line that ends in a colon after a blank
+/// line.
+fn speakers(set: &TextSet) -> Vec<u32> {
+    let text = set.spell(&set.train);
+    let mut names: Vec<&str> = vec![""];
+    let (mut who, mut after_blank, mut all) = (0u32, true, Vec::with_capacity(set.train.len()));
+    for line in text.split_inclusive('\n') {
+        let words = line.trim_end();
+        if let Some(name) = words.strip_suffix(':').filter(|_| after_blank) {
+            let known = names.iter().position(|n| *n == name);
+            who = known.unwrap_or_else(|| {
+                names.push(name);
+                names.len() - 1
+            }) as u32;
+        }
+        after_blank = words.is_empty();
+        all.extend(line.chars().map(|_| who));
+    }
+    all
+}
+
+fn regression(ask: &Ask, train: SparseSet, test: Option<SparseSet>) -> Result<Made> {
+    let features = train.features.max(test.as_ref().map_or(0, |t| t.features));
+    let classes = train.classes();
+    let deal = deal(ask, train.rows(), Some(&classes), None)?;
+    let data = train.fingerprint();
+    let rows = |set: SparseSet| -> Result<Arc<SparseRows>> {
+        let labels = set.signs()?;
+        Ok(Arc::new(SparseRows { offsets: set.offsets, columns: set.columns, values: set.values, labels }))
+    };
+    Ok(plain(Logistic {
+        name: ask.name.into(),
+        train: rows(train)?,
+        test: test.map(rows).transpose()?,
+        features,
+        deal,
+        l2: ask.args.positive_or_zero("l2")?,
+        nonconvex: ask.args.positive_or_zero("nonconvex")?,
+        data,
+    }))
+}
