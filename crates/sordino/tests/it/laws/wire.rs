@@ -97,6 +97,8 @@ fn damage_on_the_way_is_an_error_and_never_a_wrong_model() {
         Fault { flip: 1.0, ..Fault::default() },
         Fault { truncate: 1.0, ..Fault::default() },
         Fault { flip: 0.1, truncate: 0.1, ..Fault::default() },
+        Fault { repeat: 0.05, ..Fault::default() },
+        Fault { repeat: 0.3, ..Fault::default() },
     ];
     let mut survived = 0;
     for (name, recipe) in rows_and_mixes() {
@@ -110,11 +112,13 @@ fn damage_on_the_way_is_an_error_and_never_a_wrong_model() {
             survived += usize::from(error.is_none());
             match error {
                 None => assert!(held.iter().all(|models| models.len() == clean.len())),
+                // A repeated word is read where another was due: of another round, or another rank's part.
+                Some(e) if fault.repeat > 0.0 => assert_eq!(e.kind(), Kind::Mismatch, "{name}, {fault:?}: {e}"),
                 Some(e) => assert_eq!(e.kind(), Kind::Decode, "{name}, {fault:?}: {e}"),
             }
         }
     }
-    assert!(survived < 40, "the faults hardly ever struck: {survived}");
+    assert!(survived < 60, "the faults hardly ever struck: {survived}");
 }
 
 /// Two ranks with recipes, tasks and seeds of their own, for some rounds: the first error that is a cause.
