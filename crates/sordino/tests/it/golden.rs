@@ -19,12 +19,12 @@ const SEED: u64 = 9;
 /// Settings that make a row show what it does within twenty rounds, and the number of steps of its run.
 fn settings(name: &str) -> (&'static [&'static str], u64) {
     match name {
-        "qsr" => (&["optim=sgd(momentum=0.9, schedule=cosine(warmup=10))"], 160),
-        "post-local-sgd" => (&["schedule.switch=12"], 400),
-        "def" => (&["compress.ratio=0.25"], 400),
-        "local-sgd" | "sync-sgd" | "slowmo" | "saef" | "ef-sgd" => (&["optim.momentum=0.9"], 400),
+        "qsr" => (&["optim=sgd(momentum=0.9, rate=0.1, schedule=cosine(warmup=10))"], 160),
+        "post-local-sgd" => (&["optim.rate=0.1", "schedule.switch=12"], 400),
+        "def" => (&["optim.rate=0.1", "compress.ratio=0.25"], 400),
+        "local-sgd" | "sync-sgd" | "slowmo" | "saef" | "ef-sgd" => (&["optim.rate=0.1", "optim.momentum=0.9"], 400),
         "diloco" => (&["optim.rate=0.01"], 1000),
-        _ => (&[], 400),
+        _ => (&["optim.rate=0.1"], 400),
     }
 }
 
