@@ -28,7 +28,9 @@ impl Premises {
         let [recipe, seed, steps, model] = self.0;
         let mine = [recipe, seed, steps, model, round];
         let mut words = Writer::new();
-        mine.iter().for_each(|number| words.u64(*number));
+        for number in mine {
+            words.u64(number);
+        }
         let mut stranger = (0, 0);
         for (rank, theirs) in report(port, words.bytes())?.iter().enumerate().skip(1) {
             let mut theirs = Reader::new(theirs);
