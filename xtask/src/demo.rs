@@ -33,7 +33,7 @@ pub fn bounds() -> Result<(), Failure> {
         Ok::<f64, Failure>(number(value, "bytes_sent_per_worker")? + number(value, "bytes_received_per_worker")?)
     };
     let sync = summary(&out.join("sync-sgd-seed0"))?;
-    let orq = summary(&out.join("qsr_compress_orq_9__feedback_residual-seed0"))?;
+    let orq = summary(&out.join("qsr-orq-9-seed0"))?;
     let (reference, accuracy) = (number(&sync, "accuracy")?, number(&orq, "accuracy")?);
     let fewer = both(&sync)? / both(&orq)?;
     eprintln!("demo: sync {reference:.4}, QSR+ORQ {accuracy:.4} with {fewer:.1} times fewer bytes");

@@ -97,7 +97,7 @@ pub struct Scale {
     /// A data file (task logistic) or a folder with data sets
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
-    /// Look at the model every R rounds [default: about fifty times a run]
+    /// Look at the model every R rounds [default: five to fifty times a run, as the task can afford]
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..))]
     pub eval_every: Option<u64>,
     /// Checkpoint every R rounds besides every ten seconds

@@ -23,7 +23,7 @@ pub fn compare(arguments: &Compare) -> Done {
     let task = planned.first().map_or_else(String::new, |p| p.made.task.name().to_owned());
     let out = scale.out.clone().unwrap_or_else(|| plans::fresh(&format!("compare-{task}")));
     let page = together(planned, &out, scale.quiet)?;
-    println!("\nreport: {}", page.display());
+    say!("\nreport: {}", page.display());
     Ok(())
 }
 
@@ -32,9 +32,7 @@ pub fn together(planned: Vec<Planned>, out: &Path, quiet: bool) -> Result<PathBu
     let folders: Vec<PathBuf> = (0..planned.len())
         .map(|i| {
             let p = &planned[i];
-            let name: String =
-                p.label.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-            let folder = out.join(format!("{name}-seed{}", p.plan.seed));
+            let folder = out.join(format!("{}-seed{}", plans::folder_name(&p.label), p.plan.seed));
             let again = planned[..i].iter().any(|q| q.label == p.label && q.plan.seed == p.plan.seed);
             if again {
                 bail!("`{}` is asked for twice with the same seed", p.label);
@@ -44,20 +42,21 @@ pub fn together(planned: Vec<Planned>, out: &Path, quiet: bool) -> Result<PathBu
         .collect::<anyhow::Result<_>>()
         .map_err(request)?;
     let (mut rows, mut views) = (Vec::new(), Vec::new());
+    let width = planned.iter().map(|p| p.label.chars().count()).max().unwrap_or(0);
     let seeds: std::collections::BTreeSet<u64> = planned.iter().map(|p| p.plan.seed).collect();
     for (planned, folder) in planned.into_iter().zip(&folders) {
         let label = match seeds.len() {
             1 => planned.label.clone(),
             _ => format!("{}, seed {}", planned.label, planned.plan.seed),
         };
-        let (ended, view) = run::train(planned, folder, quiet)?;
+        let (ended, view) = run::train(planned, folder, quiet, width)?;
         rows.push((label, ended.summary));
         views.push(view);
         if progress::interrupted() {
             break;
         }
     }
-    println!("{}", table::table(&rows));
+    say!("\n{}", table::table(&rows));
     let page = out.join("report.html");
     report::write(&page, &run::title(&views), &views).map_err(failed)?;
     Ok(page)
@@ -80,7 +79,7 @@ pub fn report(arguments: &Report) -> Done {
     let rows: Vec<_> = views.iter().map(|v| (v.name.clone(), v.summary.clone())).collect();
     let page = arguments.out.clone().unwrap_or_else(|| arguments.dirs[0].join("report.html"));
     report::write(&page, &run::title(&views), &views).map_err(failed)?;
-    println!("{}\n\nreport: {}", table::table(&rows), page.display());
+    say!("{}\n\nreport: {}", table::table(&rows), page.display());
     Ok(())
 }
 

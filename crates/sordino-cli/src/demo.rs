@@ -6,7 +6,12 @@ use crate::plans::{self, Planned};
 use crate::{Done, request};
 
 /// What is compared. The network, the data, the seed and the batches are the same for all.
-const METHODS: [&str; 4] = ["sync-sgd", "qsr", "qsr compress=orq(9) feedback=residual", "celgc"];
+const METHODS: [(&str, &str); 4] = [
+    ("sync-sgd", "sync-sgd"),
+    ("qsr", "qsr"),
+    ("qsr + orq(9)", "qsr compress=orq(9) feedback=residual"),
+    ("celgc", "celgc"),
+];
 
 /// Trains the same network four ways and shows what each had to say for it.
 pub fn demo(arguments: &Demo) -> Done {
@@ -26,15 +31,18 @@ pub fn demo(arguments: &Demo) -> Done {
         out: Some(out.clone()),
         quiet: arguments.quiet,
     };
-    let planned: Vec<Planned> =
-        METHODS.iter().map(|method| plans::plan(method, &scale, 0)).collect::<anyhow::Result<_>>().map_err(request)?;
-    println!("The same network (an MLP on 8x8 handwritten digits), data and seed on four workers, trained four ways:");
-    println!("  sync-sgd    gradients averaged at every step, as data-parallel training does");
-    println!("  qsr         local SGD that speaks ever less as the learning rate falls");
-    println!("  qsr + orq   the same, what it says in 9 levels of 3.2 bits");
-    println!("  celgc       local clipped SGD, speaking every 8 steps\n");
+    let planned: Vec<Planned> = METHODS
+        .iter()
+        .map(|(label, method)| plans::plan(method, &scale, 0).map(|p| Planned { label: (*label).to_owned(), ..p }))
+        .collect::<anyhow::Result<_>>()
+        .map_err(request)?;
+    say!("The same network (an MLP on 8x8 handwritten digits), data and seed on four workers, trained four ways:");
+    say!("  sync-sgd       gradients averaged at every step, as data-parallel training does");
+    say!("  qsr            local SGD that speaks ever less as the learning rate falls");
+    say!("  qsr + orq(9)   the same, saying it in 9 levels of 3.2 bits; what was left out is kept for later");
+    say!("  celgc          local clipped SGD, speaking every 8 steps\n");
     let page = together(planned, &out, arguments.quiet)?;
-    println!("\nreport: {}", page.display());
-    println!("next:   sordino compare sync-sgd qsr saef --task fashion-cnn");
+    say!("\nreport: {}", page.display());
+    say!("next:   sordino compare sync-sgd qsr saef --task digits-cnn");
     Ok(())
 }

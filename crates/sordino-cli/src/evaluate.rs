@@ -45,16 +45,16 @@ pub fn evaluate(arguments: &Eval) -> Done {
         let all = serde_json::json!({
             "method": plan.recipe.method, "task": element.name, "metrics": metrics, "sample": sample,
         });
-        println!("{all:#}");
+        say!("{all:#}");
         return Ok(());
     }
-    println!("{} on {element}", plan.recipe.method);
+    say!("{} on {element}", plan.recipe.method);
     for (name, m) in rows {
         let accuracy = m.accuracy.map(|a| format!("  accuracy {:.2} %", 100.0 * a)).unwrap_or_default();
-        println!("{name:>6}: loss {:.6}{accuracy}  ({} examples)", m.loss, m.examples);
+        say!("{name:>6}: loss {:.6}{accuracy}  ({} examples)", m.loss, m.examples);
     }
     if let Some(text) = sample {
-        println!("\n{text}");
+        say!("\n{text}");
     }
     Ok(())
 }

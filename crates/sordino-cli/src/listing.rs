@@ -19,13 +19,13 @@ pub fn methods(list: &List) {
                 json!({"name": r.name, "about": r.about, "paper": r.paper, "choices": choices, "notes": r.notes})
             })
             .collect();
-        println!("{:#}", json!(rows));
+        say!("{:#}", json!(rows));
         return;
     }
     for row in ROWS {
-        println!("{:<16} {}", row.name, row.about);
+        say!("{:<16} {}", row.name, row.about);
     }
-    println!("\n`sordino explain NAME` shows a method's choices; --set changes any of them.");
+    say!("\n`sordino explain NAME` shows a method's choices; --set changes any of them.");
 }
 
 /// Lists the axes with their elements; tasks have a list of their own, but belong to the JSON.
@@ -44,18 +44,18 @@ pub fn axes(list: &List) {
             json!({"name": axis.name, "about": axis.about, "neutral": axis.neutral, "elements": elements})
         })
         .collect();
-    println!("{:#}", json!(all));
+    say!("{:#}", json!(all));
 }
 
 /// Lists the tasks.
 pub fn tasks(list: &List) {
     if list.json {
         let all: Vec<_> = tasks::ENTRIES.iter().map(|e| listing_json(&e.listing, &[])).collect();
-        println!("{:#}", json!(all));
+        say!("{:#}", json!(all));
         return;
     }
     for entry in tasks::ENTRIES {
-        println!("{:<24} {}", entry.listing.name, entry.listing.about);
+        say!("{:<24} {}", entry.listing.name, entry.listing.about);
     }
 }
 
@@ -82,13 +82,13 @@ pub fn explain(name: &str) -> Done {
     }
     for axis in AXES {
         if let Some((listing, common)) = axis.listing(name) {
-            println!("{}={}: {}", axis.name, listing.name, listing.about);
+            say!("{}={}: {}", axis.name, listing.name, listing.about);
             keys(axis.name, listing.keys.iter().chain(common));
             found = true;
         }
     }
     for entry in tasks::ENTRIES.iter().filter(|e| e.listing.name == name) {
-        println!("task {}: {}", entry.listing.name, entry.listing.about);
+        say!("task {}: {}", entry.listing.name, entry.listing.about);
         keys("task", entry.listing.keys.iter());
         found = true;
     }
@@ -102,28 +102,28 @@ pub fn explain(name: &str) -> Done {
 }
 
 fn method(row: &Row) {
-    println!("{}: {}\npaper: {}", row.name, row.about, row.paper);
+    say!("{}: {}\npaper: {}", row.name, row.about, row.paper);
     for (axis, element) in row.choices {
-        println!("  {axis:<14} {element}");
+        say!("  {axis:<14} {element}");
     }
     if !row.notes.is_empty() {
-        println!("{}", row.notes);
+        say!("{}", row.notes);
     }
 }
 
 fn axis(axis: &Axis) {
-    println!("{}: {} (neutral: {})", axis.name, axis.about, axis.neutral);
+    say!("{}: {} (neutral: {})", axis.name, axis.about, axis.neutral);
     let elements = (axis.elements)();
     for listing in &elements {
-        println!("  {:<14} {}", listing.name, listing.about);
+        say!("  {:<14} {}", listing.name, listing.about);
     }
     if elements.is_empty() {
-        println!("  `sordino tasks` lists them");
+        say!("  `sordino tasks` lists them");
     }
 }
 
 fn keys<'a>(axis: &str, keys: impl Iterator<Item = &'a Key>) {
     for key in keys {
-        println!("  {:<28} {}", format!("{axis}.{}={}", key.name, key.default), key.about);
+        say!("  {:<28} {}", format!("{axis}.{}={}", key.name, key.default), key.about);
     }
 }

@@ -4,6 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+/// Prints a line; a reader that has gone (`| head`) ends the printing, not the run.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod arguments;
 mod clock;
 mod compare;

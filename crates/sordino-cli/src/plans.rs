@@ -11,9 +11,6 @@ use sordino_lab::experiment::{Header, Plan};
 use crate::arguments::Scale;
 use crate::tasks::{self, Length, Made};
 
-/// How often a run is looked at unless told.
-const LOOKS: u64 = 50;
-
 /// A plan with the task it is for.
 pub struct Planned {
     /// What to call it in a table.
@@ -86,11 +83,12 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let until_loss = scale.until.as_deref().map(until).transpose()?;
     let label = [&[recipe.method.as_str()][..], &own].concat().join(" ");
     let header = Header {
+        label: label.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
         data_hash: made.task.fingerprint(),
         data: data.map(|p| p.display().to_string()),
     };
-    let eval_every = scale.eval_every.map_or_else(|| looks(&recipe, steps), Ok)?;
+    let eval_every = scale.eval_every.map_or_else(|| rounds_between(&recipe, steps, entry.looks), Ok)?;
     let plan = Plan {
         recipe,
         workers,
@@ -117,8 +115,8 @@ fn until(text: &str) -> anyhow::Result<f64> {
     }
 }
 
-/// Rounds between looks, so that a run is looked at about fifty times.
-fn looks(recipe: &Recipe, steps: u64) -> anyhow::Result<u64> {
+/// Rounds between looks, so that a run is looked at about so often.
+fn rounds_between(recipe: &Recipe, steps: u64, looks: u64) -> anyhow::Result<u64> {
     let schedule = recipe.choice("schedule")?;
     let key = |name: &str| match schedule.named.get(name) {
         Some(Value::Number(n)) => Some((*n as u64).max(1)),
@@ -131,7 +129,7 @@ fn looks(recipe: &Recipe, steps: u64) -> anyhow::Result<u64> {
         "growing" => 8,
         _ => 1,
     };
-    Ok((steps / steps_a_round / LOOKS).max(1))
+    Ok((steps / steps_a_round / looks).max(1))
 }
 
 /// Processor cores.
@@ -150,9 +148,15 @@ pub fn environment() -> BTreeMap<String, String> {
     words.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
+/// A label as the name of a folder: letters and digits, with single dashes between.
+pub fn folder_name(label: &str) -> String {
+    let parts: Vec<&str> = label.split(|c: char| !c.is_ascii_alphanumeric()).filter(|p| !p.is_empty()).collect();
+    parts.join("-")
+}
+
 /// A folder in runs/ that does not exist yet.
-pub fn fresh(name: &str) -> PathBuf {
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+pub fn fresh(label: &str) -> PathBuf {
+    let name = folder_name(label);
     let base = Path::new("runs").join(&name);
     let numbered = (2u32..).map(|n| Path::new("runs").join(format!("{name}-{n}")));
     std::iter::once(base).chain(numbered).find(|p| !p.exists()).unwrap_or_default()

@@ -33,19 +33,19 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line that begins with `label`.
-    pub fn new(label: &str, quiet: bool) -> Self {
+    /// A line that begins with `label`, padded to `width`.
+    pub fn new(label: &str, width: usize, quiet: bool) -> Self {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
         let bar = ProgressBar::with_draw_target(Some(1), target);
-        let style = ProgressStyle::with_template("{prefix:<28!} {bar:24.cyan/dim} {percent:>3}%  {msg}  {eta} left");
+        let style = ProgressStyle::with_template("{prefix} {bar:24.cyan/dim} {percent:>3}%  {msg}  {eta} left");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─"));
-        bar.set_prefix(label.to_owned());
+        bar.set_prefix(format!("{label:<width$}"));
         Self { bar, losses: Mutex::new((None, None)) }
     }
 
     /// Leaves the line as it stands.
     pub fn done(&self, words: &str) {
-        if let Ok(style) = ProgressStyle::with_template("{prefix:<28!} {bar:24.green/dim} {percent:>3}%  {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24.green/dim} {percent:>3}%  {msg}") {
             self.bar.set_style(style.progress_chars("━━─"));
         }
         self.bar.abandon_with_message(words.to_owned());

@@ -43,7 +43,7 @@ fn finish(runs: Vec<(Planned, PathBuf)>, out: &Path, quiet: bool) -> Done {
     let (mut rows, mut views) = (Vec::new(), Vec::new());
     for (planned, folder) in runs {
         let (label, seed) = (planned.label.clone(), planned.plan.seed);
-        let (ended, view) = train(planned, &folder, quiet)?;
+        let (ended, view) = train(planned, &folder, quiet, 0)?;
         rows.push((if seed == 0 { label } else { format!("{label}, seed {seed}") }, ended.summary));
         views.push(view);
         if progress::interrupted() {
@@ -52,25 +52,25 @@ fn finish(runs: Vec<(Planned, PathBuf)>, out: &Path, quiet: bool) -> Done {
     }
     let page = out.join("report.html");
     report::write(&page, &title(&views), &views).map_err(failed)?;
-    println!("{}\n\nreport: {}", table::table(&rows), page.display());
+    say!("\n{}\n\nreport: {}", table::table(&rows), page.display());
     if progress::interrupted() {
-        println!("interrupted; go on with: sordino run --resume {}", out.display());
+        say!("interrupted; go on with: sordino run --resume {}", out.display());
     }
     Ok(())
 }
 
-/// Trains one plan into a folder; a run folder of its own always has a report of its own.
-pub fn train(mut planned: Planned, folder: &Path, quiet: bool) -> Result<(Ended, RunView), Failure> {
+/// Trains one plan into a folder, with a report of its own; `width` aligns its progress line with others'.
+pub fn train(mut planned: Planned, folder: &Path, quiet: bool, width: usize) -> Result<(Ended, RunView), Failure> {
     progress::listen();
     planned.plan.out = Some(folder.to_path_buf());
-    let line = Line::new(&planned.label, quiet);
+    planned.plan.header.label.clone_from(&planned.label);
+    let line = Line::new(&planned.label, width, quiet);
     let ended = experiment::run(&*planned.made.task, &planned.plan, &clock::real(), &line).map_err(failed)?;
     let s = &ended.summary;
     let accuracy = s.accuracy.map(|a| format!("accuracy {:.2} %, ", 100.0 * a)).unwrap_or_default();
     let verdict = if s.diverged { "diverged, ".to_owned() } else { accuracy };
     line.done(&format!("{verdict}loss {:.4}, {} per worker", s.train_loss, table::bytes(s.bytes())));
-    let mut view = RunView::from(Recorded::load(folder).map_err(failed)?);
-    view.name.clone_from(&planned.label);
+    let view = RunView::from(Recorded::load(folder).map_err(failed)?);
     report::write(&folder.join("report.html"), &title(std::slice::from_ref(&view)), std::slice::from_ref(&view))
         .map_err(failed)?;
     Ok((ended, view))
@@ -100,7 +100,7 @@ fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
     }
     plan.environment = plans::environment();
     plan.cores = plans::cores();
-    Ok(Planned { label: plan.recipe.method.clone(), plan, made })
+    Ok(Planned { label: plan.header.label.clone(), plan, made })
 }
 
 /// Names the first difference between what is asked and what the run in the folder is.

@@ -23,6 +23,8 @@ pub struct Entry {
     pub defaults: Defaults,
     /// How long a run is unless told: passes over the rows, or steps where rows have no meaning.
     pub length: Length,
+    /// How often a run is looked at unless told: a look at a large model costs as much as many steps.
+    pub looks: u64,
     make: fn(&Ask) -> Result<Made>,
 }
 
@@ -77,12 +79,14 @@ pub const ENTRIES: &[Entry] = &[
         listing: task("digits-cnn", "small CNN on optdigits, 8x8 digits (embedded)", &[DROPOUT]),
         defaults: neural(0.03, 2e-3, 32, 2.0),
         length: Length::Epochs(12.0),
+        looks: 25,
         make: |ask| images(ask, "optdigits", Cnn { dropout: ask.args.fraction("dropout")?, ..Cnn::default() }),
     },
     Entry {
         listing: task("digits-mlp", "MLP on optdigits, 8x8 digits (embedded)", &[DROPOUT]),
         defaults: neural(0.1, 2e-3, 32, 2.0),
         length: Length::Epochs(40.0),
+        looks: 50,
         make: |ask| images(ask, "optdigits", Mlp { dropout: ask.args.fraction("dropout")?, ..Mlp::default() }),
     },
     Entry {
@@ -93,6 +97,7 @@ pub const ENTRIES: &[Entry] = &[
         ),
         defaults: neural(0.02, 1e-3, 32, 2.0),
         length: Length::Epochs(10.0),
+        looks: 20,
         make: |ask| images(ask, "fashion", Cnn { dropout: ask.args.fraction("dropout")?, ..Cnn::default() }),
     },
     Entry {
@@ -103,12 +108,14 @@ pub const ENTRIES: &[Entry] = &[
         ),
         defaults: neural(0.1, 2e-3, 32, 4.0),
         length: Length::Epochs(6.0),
+        looks: 5,
         make: |ask| images(ask, "fashion", ResNet20 { width: ask.args.count("width", 1)? as usize }),
     },
     Entry {
         listing: task("logistic", "logistic regression over a LibSVM file, named by --data FILE", &[L2, NONCONVEX]),
         defaults: LOGISTIC,
         length: Length::Steps(500),
+        looks: 50,
         make: |ask| {
             let path = ask.data.ok_or_else(|| {
                 Error::request("task logistic needs a LibSVM file: add --data FILE, or use task mushrooms-logistic")
@@ -124,6 +131,7 @@ pub const ENTRIES: &[Entry] = &[
         ),
         defaults: LOGISTIC,
         length: Length::Steps(500),
+        looks: 50,
         make: |ask| match data::load("agaricus", None)? {
             Set::Sparse(SparsePair { train, test }) => regression(ask, train, Some(test)),
             _ => Err(Error::data("agaricus holds no sparse rows")),
@@ -142,6 +150,7 @@ pub const ENTRIES: &[Entry] = &[
         ),
         defaults: Defaults { sgd_rate: 0.05, threshold: 2.0, ..Defaults::PLAIN },
         length: Length::Steps(2000),
+        looks: 50,
         make: |ask| {
             Ok(plain(Polynomial {
                 dim: ask.args.count("dim", 1)? as usize,
@@ -167,6 +176,7 @@ pub const ENTRIES: &[Entry] = &[
         ),
         defaults: Defaults { sgd_rate: 0.1, adam_rate: 0.05, tau: 1.0, threshold: 10.0, ..Defaults::PLAIN },
         length: Length::Steps(400),
+        looks: 50,
         make: |ask| {
             Ok(plain(Quadratic {
                 dim: ask.args.count("dim", 1)? as usize,
@@ -183,6 +193,7 @@ pub const ENTRIES: &[Entry] = &[
         listing: task("shakespeare-lstm", "LSTM that predicts the next character of 8 plays (embedded)", &[DROPOUT]),
         defaults: neural(1.0, 5e-3, 16, 1.0),
         length: Length::Epochs(1.0),
+        looks: 10,
         make: |ask| text(ask, CharLstm { dropout: ask.args.fraction("dropout")?, ..CharLstm::default() }),
     },
     Entry {
@@ -193,6 +204,7 @@ pub const ENTRIES: &[Entry] = &[
         ),
         defaults: neural(0.1, 3e-3, 16, 1.0),
         length: Length::Epochs(1.0),
+        looks: 10,
         make: |ask| text(ask, CharTransformer { dropout: ask.args.fraction("dropout")?, ..CharTransformer::default() }),
     },
 ];

@@ -171,7 +171,10 @@ impl<M: Module, D: Data> workload::Workload for Workload<M, D> {
     fn evaluate(&mut self, parameters: &[f32], buffers: &[f32], split: Split) -> Result<Option<Metrics>> {
         let available = self.data.rows(split);
         let rows: Vec<u32> = match split {
-            Split::Train => (0..available.min(EVALUATED_ROWS) as u32).collect(),
+            Split::Train => {
+                let limit = EVALUATED_ROWS.div_ceil(self.data.examples());
+                (0..available.min(limit) as u32).collect()
+            }
             Split::Test => (0..available as u32).collect(),
         };
         if rows.is_empty() {

@@ -13,6 +13,8 @@ use crate::record::RECIPE;
 /// What stands in `recipe.toml` beside the recipe.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Header {
+    /// What to call the run in tables and reports.
+    pub label: String,
     /// The version of the program.
     pub version: String,
     /// A hash of the data and the problem.
@@ -23,6 +25,7 @@ pub struct Header {
 
 /// The keys of a recipe file that are not axes.
 pub const KEYS: &[&str] = &[
+    "label",
     "version",
     "data_hash",
     "data",
@@ -40,6 +43,7 @@ impl Plan {
     pub fn to_toml(&self) -> String {
         let mut text = self.recipe.to_toml();
         // Writing to a string cannot fail.
+        let _ = writeln!(text, "label = {:?}", self.header.label);
         let _ = writeln!(text, "workers = {}\nseed = {}\nsteps = {}", self.workers, self.seed, self.steps);
         let _ = writeln!(text, "batch_rows = {}\neval_every = {}", self.batch_rows, self.eval_every);
         if let Some(rounds) = self.checkpoint_every {
@@ -93,6 +97,7 @@ impl Plan {
             out: None,
             resume: false,
             header: Header {
+                label: words("label").unwrap_or_default(),
                 version: words("version").unwrap_or_default(),
                 data_hash: hash.ok_or_else(|| Error::data("`data_hash` must be 16 hexadecimal digits"))?,
                 data: words("data"),
@@ -125,7 +130,7 @@ mod tests {
             checkpoint_every: None,
             out: None,
             resume: false,
-            header: Header { version: "1".into(), data_hash: 77, data: Some("a \"b\"".into()) },
+            header: Header { label: "l".into(), version: "1".into(), data_hash: 77, data: Some("a \"b\"".into()) },
             environment: std::collections::BTreeMap::new(),
             cores: 0,
         };

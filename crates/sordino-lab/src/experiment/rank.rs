@@ -108,6 +108,7 @@ impl Desk {
         let finite = last.train_loss.is_finite() || kept.points.is_empty();
         let summary = Summary {
             method: plan.recipe.method.clone(),
+            label: plan.header.label.clone(),
             task: self.task.clone(),
             workers: plan.workers,
             seed: plan.seed,

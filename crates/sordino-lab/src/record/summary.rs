@@ -18,6 +18,9 @@ pub const SUMMARY: &str = "summary.json";
 pub struct Summary {
     /// The method's name.
     pub method: String,
+    /// What to call the run in tables and reports; empty for the method's name.
+    #[serde(default)]
+    pub label: String,
     /// The task's name.
     pub task: String,
     /// How many workers.

@@ -21,7 +21,7 @@ use crate::record::{Point, Run, Summary};
 pub struct RunView {
     /// What to call this one run.
     pub name: String,
-    /// Its method: runs of one method that differ only in their seeds are drawn as one.
+    /// Its method, or the run's own label: runs of one that differ only in their seeds are drawn as one.
     pub method: String,
     /// Its seed.
     pub seed: u64,
@@ -39,7 +39,10 @@ impl From<Run> for RunView {
     fn from(run: Run) -> Self {
         Self {
             name: run.name,
-            method: run.summary.method.clone(),
+            method: match run.summary.label.as_str() {
+                "" => run.summary.method.clone(),
+                label => label.to_owned(),
+            },
             seed: run.summary.seed,
             points: run.points,
             environment: run.summary.environment.clone(),

@@ -20,6 +20,11 @@ pub trait Data: Send {
     /// How many rows a split has.
     fn rows(&self, split: Split) -> usize;
 
+    /// How many examples one row holds: 1, or the characters of a window. Evaluations are limited in examples.
+    fn examples(&self) -> usize {
+        1
+    }
+
     /// The given rows on `device`.
     fn batch(&self, split: Split, rows: &[u32], device: &Device) -> Self::Batch;
 

@@ -73,6 +73,10 @@ impl Data for Text {
         self.of(split).len().saturating_sub(1) / self.window
     }
 
+    fn examples(&self) -> usize {
+        self.window
+    }
+
     fn batch(&self, split: Split, rows: &[u32], device: &Device) -> TextBatch {
         let text = self.of(split);
         let length = rows.len() * self.window;

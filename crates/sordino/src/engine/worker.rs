@@ -323,6 +323,7 @@ impl Worker {
         let mut state = State::default();
         state.put("model", &self.model);
         state.put("buffers", &self.buffers);
+        state.put("weights", &self.weights);
         let rate = self.previous_rate.map_or(f64::NAN, |r| r);
         state.put_numbers("position", &[self.round, self.step, rate.to_bits()]);
         state.put_numbers("times", &[self.times.compute, self.times.cpu, self.times.close].map(f64::to_bits));
@@ -342,6 +343,7 @@ impl Worker {
     pub fn load(&mut self, state: &State) -> Result<()> {
         state.take("model", &mut self.model)?;
         state.take("buffers", &mut self.buffers)?;
+        self.weights = state.vectors.get("weights").cloned().unwrap_or_default();
         let [round, step, rate] = state.take_numbers("position")?;
         (self.round, self.step) = (round, step);
         self.compared = false;

@@ -59,7 +59,7 @@ pub const ROWS: &[Row] = &[
         choices: &[
             ("optim", "sgd(momentum=0, schedule=constant)"),
             ("payload", "gradient"),
-            ("compress", "clipped(auto)"),
+            ("compress", "dense(clip=auto)"),
         ],
         notes: "The paper uses full local gradients: set local.batch=full.",
     },
@@ -70,7 +70,7 @@ pub const ROWS: &[Row] = &[
         choices: &[
             ("optim", "sgd(momentum=0, schedule=constant)"),
             ("payload", "gradient"),
-            ("compress", "clipped(auto)"),
+            ("compress", "dense(clip=auto)"),
             ("feedback", "ef21"),
         ],
         notes: "The paper uses full local gradients: set local.batch=full. With mini-batches it is their heuristic \

@@ -44,13 +44,13 @@ impl Draw {
 /// Which rows to evaluate on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// All training rows of all workers, or the first 10 000.
+    /// All training examples of all workers, or the first 10 000 (characters, for text).
     Train,
     /// Held-out rows.
     Test,
 }
 
-/// The most training rows an evaluation looks at.
+/// The most training examples an evaluation looks at.
 pub const EVALUATED_ROWS: usize = 10_000;
 
 /// What an evaluation found.

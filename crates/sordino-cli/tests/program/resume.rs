@@ -1,0 +1,95 @@
+//! Stopped anywhere, resumed, the run ends with the same bits as one that never stopped.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use super::{Scratch, bytes, command, prints, refused, summary, words};
+
+/// Methods with something to remember of every kind.
+const RUNS: [&str; 5] = [
+    "qsr --set compress=orq(9) --set feedback=residual",
+    "saef --set optim.momentum=0.9",
+    "diloco --set schedule.every=4",
+    "ef21 --set local.batch=16",
+    "slowmo --set local.state=average --set aggregate=weighted",
+];
+
+/// Waits until the record has a line of at least that round, then kills without warning.
+fn killed_after(round: u64, arguments: &[&str], out: &str) {
+    let mut child = command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let record = Path::new(out).join("record.jsonl");
+    loop {
+        let text = std::fs::read_to_string(&record).unwrap_or_default();
+        let last = text.lines().rev().find_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+        if last.is_some_and(|p| p["round"].as_u64() >= Some(round)) {
+            break;
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn killed_and_resumed_ends_with_the_same_bits() {
+    let scratch = Scratch::new("killed");
+    for (i, run) in RUNS.iter().enumerate() {
+        let (whole, broken) = (scratch.at(&format!("whole-{i}")), scratch.at(&format!("broken-{i}")));
+        let line = |out: &str| {
+            format!("run {run} --task digits-mlp --steps 900 --checkpoint-every 3 --eval-every 1 --quiet --out {out}")
+        };
+        prints(&words(&line(&whole)));
+        killed_after(4, &words(&line(&broken)), &broken);
+        assert!(!Path::new(&broken).join("summary.json").exists());
+        prints(&words(&format!("run --resume {broken} --quiet")));
+        assert_eq!(bytes(&whole, "model.safetensors"), bytes(&broken, "model.safetensors"), "{run}");
+        let (a, b) = (summary(&whole), summary(&broken));
+        for key in ["train_loss", "accuracy", "rounds", "steps", "bytes_sent_per_worker", "bytes_received_per_worker"] {
+            assert_eq!(a[key], b[key], "{run}: {key}");
+        }
+        let lines = |out: &str| String::from_utf8(bytes(out, "record.jsonl")).unwrap().lines().count();
+        assert_eq!(lines(&whole), lines(&broken), "{run}: the record");
+    }
+}
+
+#[test]
+fn interrupted_once_it_saves_reports_and_can_go_on() {
+    let scratch = Scratch::new("interrupted");
+    let (whole, broken) = (scratch.at("whole"), scratch.at("broken"));
+    let line = |out: &str| format!("run celgc --task digits-mlp --steps 4000 --eval-every 1 --quiet --out {out}");
+    prints(&words(&line(&whole)));
+    let mut child = command(&words(&line(&broken))).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    while !Path::new(&broken).join("checkpoint/latest").exists() {
+        std::thread::yield_now();
+    }
+    let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    assert!(child.wait().unwrap().success());
+    let first = summary(&broken)["steps"].as_u64().unwrap();
+    assert!(first < 4000, "it went on to the end: {first}");
+    assert!(Path::new(&broken).join("report.html").exists());
+    prints(&words(&format!("run --resume {broken} --quiet")));
+    assert_eq!(summary(&broken)["steps"].as_u64(), Some(4000));
+    assert_eq!(bytes(&whole, "model.safetensors"), bytes(&broken, "model.safetensors"));
+}
+
+#[test]
+fn other_choices_are_refused_by_name() {
+    let scratch = Scratch::new("changed");
+    let out = scratch.at("run");
+    prints(&words(&format!("run qsr --task quadratic --steps 20 --out {out}")));
+    for (change, hint) in [
+        ("--set schedule.base=8", "schedule"),
+        ("--workers 2", "--workers"),
+        ("--seed 9", "--seed"),
+        ("--task digits-mlp", "task"),
+        ("--steps 99", "--steps"),
+    ] {
+        let (status, said) = refused(&words(&format!("run --resume {out} {change}")));
+        assert_eq!(status, 2, "{change}: {said}");
+        assert!(said.contains(hint), "{change}: {said}");
+    }
+    let (status, said) = refused(&words(&format!("run celgc --resume {out}")));
+    assert!(status == 2 && said.contains("method"), "{said}");
+}

@@ -1,0 +1,158 @@
+//! What a run leaves and prints.
+
+use super::{Scratch, bytes, prints, summary, words};
+
+#[test]
+fn a_run_leaves_every_file_and_every_number() {
+    let scratch = Scratch::new("files");
+    let out = scratch.at("run");
+    let said = prints(&words(&format!(
+        "run qsr --task digits-mlp --steps 60 --workers 3 --seed 5 --set compress=orq(9) --set feedback=residual --out {out}"
+    )));
+    assert!(said.contains("qsr") && said.contains("report.html"), "{said}");
+    for file in
+        ["recipe.toml", "record.jsonl", "record.csv", "summary.json", "model.safetensors", "checkpoint", "report.html"]
+    {
+        assert!(std::path::Path::new(&out).join(file).exists(), "{file} is missing");
+    }
+    let s = summary(&out);
+    for key in [
+        "seed",
+        "steps",
+        "rounds",
+        "train_loss",
+        "eval_loss",
+        "accuracy",
+        "bytes_sent_per_worker",
+        "bytes_received_per_worker",
+        "bytes_sync_fp32_per_worker",
+        "compute_seconds",
+        "exchange_seconds",
+        "wait_seconds",
+        "wall_seconds",
+        "parameters",
+        "workers",
+    ] {
+        assert!(s[key].is_number(), "{key}: {}", s[key]);
+    }
+    assert_eq!((s["method"].as_str(), s["task"].as_str()), (Some("qsr"), Some("digits-mlp")));
+    assert_eq!((s["steps"].as_u64(), s["workers"].as_u64(), s["seed"].as_u64()), (Some(60), Some(3), Some(5)));
+    assert_eq!(s["diverged"].as_bool(), Some(false));
+    let d = s["parameters"].as_u64().unwrap();
+    assert_eq!(s["bytes_sync_fp32_per_worker"].as_u64(), Some(60 * 8 * 2 * d / 3));
+    let flows = s["flows"].as_array().unwrap();
+    let sent: u64 = flows
+        .iter()
+        .filter(|f| f["from"] == "0" && f["purpose"] == "payload")
+        .map(|f| f["bytes"].as_u64().unwrap())
+        .sum();
+    assert_eq!(s["bytes_sent_per_worker"].as_u64(), Some(sent));
+}
+
+#[test]
+fn the_same_recipe_and_seed_twice_give_the_same_bits_and_another_seed_does_not() {
+    let scratch = Scratch::new("twice");
+    let model = |name: &str, seed: u32| {
+        let out = scratch.at(name);
+        prints(&words(&format!("run saef --task digits-mlp --steps 40 --seed {seed} --quiet --out {out}")));
+        bytes(&out, "model.safetensors")
+    };
+    let first = model("a", 1);
+    assert_eq!(first, model("b", 1));
+    assert_ne!(first, model("c", 2));
+}
+
+#[test]
+fn one_two_and_four_workers_with_the_large_batch_agree_to_rounding() {
+    let scratch = Scratch::new("workers");
+    let loss = |workers: u32| {
+        let out = scratch.at(&workers.to_string());
+        let batch = 64 / workers;
+        prints(&words(&format!(
+            "run sync-sgd --task digits-mlp --steps 50 --workers {workers} --set local.batch={batch} --quiet --out {out}"
+        )));
+        summary(&out)["train_loss"].as_f64().unwrap()
+    };
+    let one = loss(1);
+    assert!((loss(2) - one).abs() < 1e-5 * one && (loss(4) - one).abs() < 1e-5 * one, "{one}");
+}
+
+#[test]
+fn every_row_runs_on_tasks_of_every_kind_with_no_further_flag() {
+    let scratch = Scratch::new("rows");
+    let rows: serde_json::Value = serde_json::from_str(&prints(&["methods", "--json"])).unwrap();
+    for row in rows.as_array().unwrap() {
+        let name = row["name"].as_str().unwrap();
+        for (task, steps) in [("digits-mlp", 12), ("mushrooms-logistic", 20), ("quadratic", 20)] {
+            let out = scratch.at(&format!("{name}-{task}"));
+            prints(&words(&format!("run {name} --task {task} --steps {steps} --quiet --out {out}")));
+            assert_eq!(summary(&out)["steps"].as_u64(), Some(steps));
+        }
+    }
+}
+
+#[test]
+fn seeds_are_runs_of_their_own_and_a_target_ends_a_run() {
+    let scratch = Scratch::new("seeds");
+    let out = scratch.at("three");
+    prints(&words(&format!("run local-sgd --task quadratic --steps 16 --seeds 3 --seed 4 --out {out}")));
+    let seeds: Vec<_> = (4..7).map(|s| summary(&format!("{out}/seed-{s}"))["seed"].as_u64().unwrap()).collect();
+    assert_eq!(seeds, [4, 5, 6]);
+    let until = scratch.at("until");
+    prints(&words(&format!("run sync-sgd --task mushrooms-logistic --until loss=0.3 --eval-every 5 --out {until}")));
+    let s = summary(&until);
+    assert!(s["train_loss"].as_f64().unwrap() <= 0.3 && s["steps"].as_u64().unwrap() < 500, "{s}");
+}
+
+#[test]
+fn divergence_is_a_finding_and_not_a_failure() {
+    let scratch = Scratch::new("diverged");
+    let out = scratch.at("run");
+    let said = prints(&words(&format!("run local-sgd --task polynomial --steps 64 --out {out}")));
+    assert!(said.contains("diverged"), "{said}");
+    assert_eq!(summary(&out)["diverged"].as_bool(), Some(true));
+    let clipped = scratch.at("clipped");
+    prints(&words(&format!("run celgc --task polynomial --steps 64 --out {clipped}")));
+    assert_eq!(summary(&clipped)["diverged"].as_bool(), Some(false));
+}
+
+#[test]
+fn comparisons_reports_and_evaluations_read_what_runs_left() {
+    let scratch = Scratch::new("compare");
+    let out = scratch.at("all");
+    let said = prints(&[
+        "compare",
+        "sync-sgd",
+        "qsr compress=orq(3) feedback=residual",
+        "--task",
+        "digits-mlp",
+        "--steps",
+        "40",
+        "--quiet",
+        "--out",
+        &out,
+    ]);
+    assert!(said.contains("qsr compress=orq(3)") && said.contains("fewer"), "{said}");
+    let page = String::from_utf8(bytes(&out, "report.html")).unwrap();
+    assert!(page.contains("sync-sgd") && !page.contains("src=\"http"));
+    let again = scratch.at("again.html");
+    prints(&["report", &out, "--out", &again]);
+    let run = format!("{out}/sync-sgd-seed0");
+    let metrics: serde_json::Value = serde_json::from_str(&prints(&["eval", &run, "--json"])).unwrap();
+    let s = summary(&run);
+    assert_eq!(metrics["metrics"]["test"]["accuracy"], s["accuracy"]);
+    assert_eq!(metrics["metrics"]["train"]["loss"], s["train_loss"]);
+}
+
+#[test]
+fn a_recipe_file_is_run_as_written_and_a_runs_own_recipe_runs_again() {
+    let scratch = Scratch::new("recipe");
+    let file = scratch.at("mine.toml");
+    std::fs::write(&file, "method = \"local-sgd\"\ntask = \"quadratic(dim=50)\"\nsteps = 24\n[schedule]\nevery = 6\n")
+        .unwrap();
+    let (a, b) = (scratch.at("a"), scratch.at("b"));
+    prints(&["run", &file, "--out", &a]);
+    assert_eq!(summary(&a)["rounds"].as_u64(), Some(4));
+    prints(&["run", &format!("{a}/recipe.toml"), "--out", &b]);
+    assert_eq!(bytes(&a, "model.safetensors"), bytes(&b, "model.safetensors"));
+}
