@@ -23,6 +23,7 @@ pub fn round(worker: &mut Worker, port: &mut dyn Port, workload: &mut dyn Worklo
 
 /// Before the silent steps: how many there will be, and the point they begin from (`worker.point`).
 pub fn open(w: &mut Worker, port: &mut dyn Port) -> Result<u64> {
+    w.compare(port)?;
     let frame = w.frame(0);
     if let Some(owed) = w.feedback.share(w.round) {
         exchange::average(port, &Purpose::Residual, frame, owed)?;

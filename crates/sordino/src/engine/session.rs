@@ -45,6 +45,8 @@ pub struct Parts {
     pub buffers: Buffers,
     /// Time, as an argument.
     pub clock: Arc<dyn Clock>,
+    /// A hash of all the choices, which every rank must share.
+    pub fingerprint: u64,
 }
 
 /// A worker with its port.

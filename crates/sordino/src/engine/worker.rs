@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::premises::Premises;
 use super::session::Parts;
 use crate::aggregate::Aggregator;
 use crate::base::{Layout, Purpose, Result, State};
@@ -67,6 +68,8 @@ pub struct Worker {
     seed: u64,
     client: u64,
     total: Option<u64>,
+    premises: Premises,
+    compared: bool,
     weights: Vec<f32>,
     rows: f32,
     // What the run is at.
@@ -117,6 +120,8 @@ impl Worker {
             seed,
             client,
             total,
+            premises: Premises::new(parts.fingerprint, seed, total, &layout),
+            compared: false,
             weights: Vec::new(),
             rows: rows as f32,
             round: 0,
@@ -151,6 +156,11 @@ impl Worker {
         &mut self.offer
     }
 
+    /// What this worker was understood to have said at the last meeting.
+    pub fn said(&self) -> &[f32] {
+        &self.said
+    }
+
     /// This worker's buffers.
     pub fn buffers(&self) -> &[f32] {
         &self.buffers
@@ -178,6 +188,15 @@ impl Worker {
 
     pub(super) fn frame(&self, flags: u8) -> Frame {
         Frame { round: self.round, silence: self.silence, flags }
+    }
+
+    /// Before the first round, or the first after a checkpoint: do all ranks mean the same run?
+    pub(super) fn compare(&mut self, port: &mut dyn Port) -> Result<()> {
+        if !self.compared {
+            self.premises.compare(port, self.round)?;
+            self.compared = true;
+        }
+        Ok(())
     }
 
     pub(super) fn decide_silence(&mut self) {
@@ -327,6 +346,7 @@ impl Worker {
         self.weights = state.vectors.get("weights").cloned().unwrap_or_default();
         let [round, step, rate] = state.take_numbers("position")?;
         (self.round, self.step) = (round, step);
+        self.compared = false;
         self.previous_rate = Some(f64::from_bits(rate)).filter(|r| !r.is_nan());
         let [compute, cpu, close] = state.take_numbers("times")?.map(f64::from_bits);
         self.times = Times { compute, cpu, close };

@@ -82,21 +82,48 @@ impl Scatter {
         let tag = Tag::across(purpose.clone());
         let size = port.size();
         for to in peers(port) {
-            self.word(port, to, &tag, frame, &vector[chunk(vector.len(), to, size)])?;
+            self.word(port, to, &tag, frame, to, &vector[chunk(vector.len(), to, size)])?;
         }
         Ok(())
     }
 
-    fn word(&mut self, port: &mut dyn Port, to: usize, tag: &Tag, frame: Frame, part: &[f32]) -> Result<()> {
+    /// Sends a vector that belongs to rank `whose`: its chunk, or what it alone has.
+    fn word(
+        &mut self,
+        port: &mut dyn Port,
+        to: usize,
+        tag: &Tag,
+        frame: Frame,
+        whose: usize,
+        part: &[f32],
+    ) -> Result<()> {
         frame.start(part.len(), &mut self.out);
+        self.out.varint(whose as u64);
         self.out.f32s(part);
         self.out.seal(0);
         port.send(to, tag, self.out.bytes())
     }
 
-    fn hear(&mut self, port: &mut dyn Port, from: usize, tag: &Tag, frame: Frame, into: &mut [f32]) -> Result<u8> {
+    /// Hears a vector that belongs to rank `whose`. Two words of one round between two ranks belong to different ranks,
+    /// so one that was repeated or lost on the way is not taken for the next.
+    fn hear(
+        &mut self,
+        port: &mut dyn Port,
+        from: usize,
+        tag: &Tag,
+        frame: Frame,
+        whose: usize,
+        into: &mut [f32],
+    ) -> Result<u8> {
         port.receive(from, tag, &mut self.heard)?;
         let (mut body, flags) = frame.open(from, into.len(), &self.heard)?;
+        let came = body.varint()?;
+        if came != whose as u64 {
+            return Err(Error::mismatch(format!(
+                "rank {from} sent the part of rank {came}, expected that of rank {whose}: a message was repeated or lost \
+                 on the way"
+            )));
+        }
         body.f32s(into)?;
         body.done()?;
         Ok(flags)
@@ -121,7 +148,7 @@ impl Scatter {
             if from == rank {
                 aggregator.add(&vector[own.clone()], weight(from));
             } else {
-                self.hear(port, from, &tag, frame, &mut part)?;
+                self.hear(port, from, &tag, frame, rank, &mut part)?;
                 aggregator.add(&part, weight(from));
             }
         }
@@ -129,11 +156,11 @@ impl Scatter {
         vector[own].copy_from_slice(&mine);
         let mut flags = frame.flags;
         for to in peers(port) {
-            self.word(port, to, &tag, frame, &mine)?;
+            self.word(port, to, &tag, frame, rank, &mine)?;
         }
         for from in peers(port) {
             let theirs = chunk(vector.len(), from, size);
-            let sent = self.hear(port, from, &tag, frame, &mut vector[theirs])?;
+            let sent = self.hear(port, from, &tag, frame, from, &mut vector[theirs])?;
             if from == 0 {
                 flags = sent;
             }
@@ -155,20 +182,20 @@ pub fn average(port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mu
 pub fn broadcast(port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mut [f32]) -> Result<()> {
     let (mut scatter, tag) = (Scatter::default(), Tag::across(purpose.clone()));
     if port.rank() == 0 {
-        return (1..port.size()).try_for_each(|to| scatter.word(port, to, &tag, frame, vector));
+        return (1..port.size()).try_for_each(|to| scatter.word(port, to, &tag, frame, 0, vector));
     }
-    scatter.hear(port, 0, &tag, frame, vector).map(|_| ())
+    scatter.hear(port, 0, &tag, frame, 0, vector).map(|_| ())
 }
 
 /// One number of every rank, in rank order.
 pub fn everybodys(port: &mut dyn Port, purpose: &Purpose, frame: Frame, mine: f32) -> Result<Vec<f32>> {
-    let (mut scatter, tag) = (Scatter::default(), Tag::across(purpose.clone()));
+    let (mut scatter, tag, rank) = (Scatter::default(), Tag::across(purpose.clone()), port.rank());
     for to in peers(port) {
-        scatter.word(port, to, &tag, frame, &[mine])?;
+        scatter.word(port, to, &tag, frame, rank, &[mine])?;
     }
     let mut all = vec![mine; port.size()];
     for from in peers(port) {
-        scatter.hear(port, from, &tag, frame, &mut all[from..=from])?;
+        scatter.hear(port, from, &tag, frame, from, &mut all[from..=from])?;
     }
     Ok(all)
 }

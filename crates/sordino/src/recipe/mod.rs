@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::base::{Error, Result};
-use crate::engine::Parts;
+use crate::engine::{Parts, fingerprint};
 use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star};
 use crate::fabric::Clock;
 use crate::grammar::{Element, Value, unknown};
@@ -152,6 +152,7 @@ impl Recipe {
             outer: optim::build_outer(self.choice("outer")?)?,
             buffers: buffers::build(self.choice("buffers")?)?,
             clock,
+            fingerprint: fingerprint(&self.to_toml()),
         })
     }
 }

@@ -3,3 +3,6 @@
 //! Behind the feature `testing`. A suite panics with a sentence that names what was promised and what came.
 
 pub mod compress;
+mod trial;
+
+pub use trial::{Rank, Round, Trial};

@@ -1,0 +1,148 @@
+//! Whole runs on the threads fabric, kept round by round: what laws, references and golden traces compare.
+
+use std::sync::Arc;
+
+use crate::base::{Ledger, Result, State};
+use crate::engine::{Session, Told, Worker};
+use crate::fabric::{Metered, Port, Still, ThreadPort, connect, on_threads};
+use crate::recipe::{self, Recipe};
+use crate::workload::{Task, Workload};
+
+/// A run to be made: a resolved recipe on a task, every rank a thread.
+#[derive(Clone, Copy)]
+pub struct Trial<'a> {
+    /// The choices, resolved.
+    pub recipe: &'a Recipe,
+    /// What is trained.
+    pub task: &'a dyn Task,
+    /// How many ranks.
+    pub workers: usize,
+    /// The seed.
+    pub seed: u64,
+    /// The run's number of steps, known to every rank.
+    pub steps: u64,
+    /// At most that many rounds of it are made.
+    pub rounds: u64,
+}
+
+/// What one round was on one rank.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// What the round told.
+    pub told: Told,
+    /// Where the silent steps led, before the meeting.
+    pub point: Vec<f32>,
+    /// What was given to the exchange.
+    pub given: Vec<f32>,
+    /// What this rank was understood to have said.
+    pub said: Vec<f32>,
+    /// The model after the round.
+    pub model: Vec<f32>,
+    /// The buffers after the round.
+    pub buffers: Vec<f32>,
+    /// Everything the worker remembers after the round.
+    pub state: State,
+}
+
+/// What a run was on one rank.
+#[derive(Clone, Debug)]
+pub struct Rank {
+    /// The model before the first round.
+    pub start: Vec<f32>,
+    /// Round after round.
+    pub rounds: Vec<Round>,
+    /// What this rank sent.
+    pub ledger: Ledger,
+}
+
+impl Rank {
+    /// The model at the start and after every round.
+    pub fn models(&self) -> Vec<&[f32]> {
+        std::iter::once(&self.start[..]).chain(self.rounds.iter().map(|r| &r.model[..])).collect()
+    }
+
+    /// The model at the end.
+    pub fn last(&self) -> &[f32] {
+        self.rounds.last().map_or(&self.start, |r| &r.model)
+    }
+}
+
+impl<'a> Trial<'a> {
+    /// A run of `steps` steps, made to its end.
+    pub fn new(recipe: &'a Recipe, task: &'a dyn Task, workers: usize, seed: u64, steps: u64) -> Self {
+        Self { recipe, task, workers, seed, steps, rounds: u64::MAX }
+    }
+
+    /// The session of the rank at `port`, with its share of the task.
+    pub fn session(&self, port: Box<dyn Port>) -> Result<(Session, Box<dyn Workload>)> {
+        recipe::check(self.recipe)?;
+        let (rank, parts) = (port.rank(), self.recipe.build(Arc::new(Still))?);
+        let workload = self.task.workload(rank, self.workers, self.seed)?;
+        let (layout, start) = (workload.layout().clone(), workload.start(self.seed));
+        let worker = Worker::new(parts, layout, start, self.seed, rank as u64, Some(self.steps), workload.rows());
+        Ok((Session::new(worker, port), workload))
+    }
+
+    /// Runs `work` with every rank's session, over ports that `wrap` may decorate; results in rank order.
+    pub fn with<T: Send>(
+        &self,
+        wrap: impl Fn(ThreadPort) -> Box<dyn Port>,
+        work: impl Fn(Session, Box<dyn Workload>) -> Result<T> + Sync,
+    ) -> Result<Vec<T>> {
+        let ports: Vec<Box<dyn Port>> = connect(self.workers).into_iter().map(wrap).collect();
+        on_threads(ports, |port| {
+            let (session, workload) = self.session(port)?;
+            work(session, workload)
+        })
+    }
+
+    /// The whole run over ports that `wrap` may decorate, kept round by round; results in rank order.
+    pub fn over(&self, wrap: impl Fn(ThreadPort) -> Box<dyn Port>) -> Result<Vec<Rank>> {
+        self.with(wrap, |session, workload| self.keep(session, workload, None))
+    }
+
+    /// The whole run, metered and kept round by round; results in rank order.
+    pub fn run(&self) -> Result<Vec<Rank>> {
+        self.over(metered)
+    }
+
+    /// What is left of a run whose ranks remember `states`.
+    pub fn resume(&self, states: &[State]) -> Result<Vec<Rank>> {
+        self.with(metered, |mut session, workload| {
+            let rank = session.port().rank();
+            self.keep(session, workload, Some(&states[rank]))
+        })
+    }
+
+    fn keep(&self, mut session: Session, mut workload: Box<dyn Workload>, from: Option<&State>) -> Result<Rank> {
+        if let Some(state) = from {
+            session.load(state)?;
+        }
+        let start = session.worker().model().to_vec();
+        let mut rounds = Vec::new();
+        while !session.done() && session.worker().position().0 < self.rounds {
+            let silence = session.open()?;
+            session.spend(&mut *workload, silence)?;
+            let point = session.worker().point().to_vec();
+            let told = session.close(0)?;
+            let state = session.save();
+            let worker = session.worker();
+            rounds.push(Round {
+                told,
+                point,
+                given: worker.offer().to_vec(),
+                said: worker.said().to_vec(),
+                model: worker.model().to_vec(),
+                buffers: worker.buffers().to_vec(),
+                state,
+            });
+        }
+        let ledger = session.port().meter().map(|meter| meter.ledger.clone()).unwrap_or_default();
+        Ok(Rank { start, rounds, ledger })
+    }
+}
+
+/// A port that counts, for nobody's clock.
+fn metered(port: ThreadPort) -> Box<dyn Port> {
+    Box::new(Metered::new(port, Arc::new(Still)))
+}

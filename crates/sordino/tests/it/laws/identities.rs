@@ -1,0 +1,147 @@
+//! Neutral elements, and settings of one element that are another.
+
+use sordino::base::flat;
+use sordino::workload::{Batch, Draw, Task};
+
+use super::{run, same_bits};
+use crate::worlds::{Buffered, apart, neutral, quadratic, row};
+
+#[test]
+fn all_neutral_is_the_mean_of_the_rates_times_gradients_in_rank_order_bit_for_bit() {
+    let task = quadratic();
+    let trial = run(&neutral(&["optim.rate=0.3"]), &task, 4, 30);
+    let mut shares: Vec<_> = (0..4).map(|r| task.workload(r, 4, 5).unwrap()).collect();
+    let mut x = shares[0].start(5).parameters;
+    for (step, round) in trial[2].rounds.iter().enumerate() {
+        let mut mean = vec![0.0f32; x.len()];
+        for (rank, share) in shares.iter_mut().enumerate() {
+            let draw = Draw { seed: 5, client: rank as u64, step: step as u64, batch: Batch::Rows(32) };
+            let mut g = vec![0.0f32; x.len()];
+            share.gradient(&x, &mut [], &draw, &mut g).unwrap();
+            for (m, g) in mean.iter_mut().zip(&g) {
+                *m = if rank == 0 { 0.3 * g } else { *m + 0.3 * g };
+            }
+        }
+        for (x, m) in x.iter_mut().zip(&mean) {
+            *x -= m / 4.0;
+        }
+        assert_eq!(flat::fingerprint(&x), flat::fingerprint(&round.model), "step {step}");
+    }
+}
+
+#[test]
+fn selecting_everything_is_dense() {
+    for element in ["topk(1)", "randk(1)", "block(1)", "topk(1, scope=model)", "randk(1, scale=unbiased)"] {
+        let all = neutral(&[&format!("compress={element}")]);
+        same_bits(&Buffered, &all, &neutral(&[]), 20);
+    }
+}
+
+#[test]
+fn clipping_at_a_threshold_that_nothing_reaches_is_dense() {
+    same_bits(&Buffered, &neutral(&["compress=clipped(1e6)"]), &neutral(&[]), 20);
+    same_bits(&Buffered, &neutral(&["compress=dense(clip=1e6)"]), &neutral(&[]), 20);
+}
+
+#[test]
+fn feedback_over_a_lossless_codec_is_none() {
+    for lambda in ["0", "0.3", "1"] {
+        let residual = neutral(&[&format!("feedback=residual(lambda={lambda}, every=3)"), "schedule.every=2"]);
+        same_bits(&Buffered, &residual, &neutral(&["schedule.every=2"]), 20);
+    }
+    // EF21's shifts add up differences: the same to rounding.
+    let ef21 = run(&neutral(&["feedback=ef21"]), &Buffered, 4, 20);
+    let none = run(&neutral(&[]), &Buffered, 4, 20);
+    for (a, b) in ef21[0].models().iter().zip(none[0].models()) {
+        assert!(apart(a, b) < 1e-5);
+    }
+}
+
+#[test]
+fn feedback_over_a_lossy_codec_is_not_none() {
+    let with = run(&neutral(&["compress=topk(0.1)", "feedback=residual"]), &Buffered, 4, 20);
+    let without = run(&neutral(&["compress=topk(0.1)"]), &Buffered, 4, 20);
+    assert!(apart(with[0].last(), without[0].last()) > 1e-2);
+}
+
+#[test]
+fn star_is_gather_for_every_code_on_the_way_up() {
+    for compress in ["dense", "topk(0.1)", "qsgd", "block(0.3)", "sign"] {
+        let sets =
+            |exchange| [format!("compress={compress}"), "feedback=residual".into(), format!("exchange={exchange}")];
+        let of = |exchange| neutral(&sets(exchange).iter().map(String::as_str).collect::<Vec<_>>());
+        same_bits(&Buffered, &of("star"), &of("gather"), 20);
+        same_bits(&Buffered, &of("star(down=topk(1), feedback=residual)"), &of("gather"), 20);
+    }
+}
+
+#[test]
+fn reduce_is_gather_for_every_linear_code() {
+    for sets in [&["compress=dense"][..], &["compress=block(0.3)", "feedback=residual"], &["aggregate=weighted"]] {
+        let with = |exchange| neutral(&[sets, &[exchange]].concat());
+        same_bits(&Buffered, &with("exchange=reduce"), &with("exchange=gather"), 20);
+    }
+    let with = |exchange| row("sync-sgd", &["optim=adamw(rate=0.05)", exchange]);
+    same_bits(&Buffered, &with("exchange=reduce"), &with("exchange=gather"), 20);
+}
+
+#[test]
+fn outer_momentum_of_nothing_is_plain_averaging() {
+    let every = "schedule.every=4";
+    same_bits(&Buffered, &neutral(&[every, "outer=momentum(0)"]), &neutral(&[every]), 20);
+    same_bits(&Buffered, &neutral(&[every, "outer=momentum(0, nesterov=true, per_rate=true)"]), &neutral(&[every]), 20);
+    let (with, without) = (neutral(&[every, "outer=momentum(0.5)"]), neutral(&[every]));
+    assert!(apart(run(&with, &Buffered, 4, 20)[0].last(), run(&without, &Buffered, 4, 20)[0].last()) > 1e-2);
+}
+
+#[test]
+fn parameters_and_displacements_are_the_same_news() {
+    for sets in [&["schedule.every=4"][..], &["schedule.every=4", "outer=momentum(0.5)"], &["optim=adamw(rate=0.05)"]] {
+        let of = |payload| run(&neutral(&[sets, &[payload]].concat()), &Buffered, 4, 40);
+        let (a, b) = (of("payload=parameters"), of("payload=displacement"));
+        for (a, b) in a[0].models().iter().zip(b[0].models()) {
+            assert!(apart(a, b) < 1e-5, "{sets:?}: {}", apart(a, b));
+        }
+    }
+}
+
+#[test]
+fn post_local_before_the_switch_is_every_step_and_after_it_is_constant() {
+    let of = |schedule: &str| neutral(&["optim.momentum=0.9", &format!("schedule={schedule}")]);
+    same_bits(&Buffered, &of("post_local(switch=1000)"), &of("constant"), 24);
+    same_bits(&Buffered, &of("post_local(switch=0.99, every=8)"), &of("constant(1)"), 24);
+    same_bits(&Buffered, &of("post_local(switch=0, every=8)"), &of("constant(8)"), 24);
+}
+
+#[test]
+fn qsr_at_a_large_constant_rate_is_its_base_interval() {
+    let of = |schedule: &str| neutral(&["optim.rate=0.2", &format!("schedule={schedule}")]);
+    same_bits(&Buffered, &of("qsr(base=3, alpha=0.3)"), &of("constant(3)"), 40);
+    // A small rate makes it grow.
+    let trial = run(&of("qsr(base=3, alpha=0.9)"), &Buffered, 2, 40);
+    assert_eq!(trial[0].rounds.iter().map(|r| r.told.silence).collect::<Vec<_>>(), [3, 20, 17]);
+}
+
+#[test]
+fn local_sgd_that_meets_at_every_step_is_sync_sgd_but_not_with_adamw() {
+    let far = |optim: &str| {
+        let local = run(&row("local-sgd", &["schedule.every=1", optim]), &Buffered, 4, 40);
+        let sync = run(&row("sync-sgd", &[optim]), &Buffered, 4, 40);
+        local[0].models().iter().zip(sync[0].models()).map(|(a, b)| apart(a, b)).fold(0.0, f64::max)
+    };
+    let sgd = far("optim=sgd(momentum=0.9, decay=0.01, rate=0.1)");
+    let nesterov = far("optim=sgd(momentum=0.9, nesterov=true, decay=0.01, rate=0.1)");
+    let adamw = far("optim=adamw(rate=0.1)");
+    assert!(sgd < 1e-5 && nesterov < 1e-5 && adamw > 1e-2, "{sgd} {nesterov} {adamw}");
+}
+
+#[test]
+fn one_worker_cannot_tell_when_it_meets() {
+    for optim in ["optim=sgd(momentum=0.9, decay=0.01)", "optim=adamw(rate=0.1)"] {
+        let of = |every| run(&neutral(&[optim, every]), &quadratic(), 1, 40);
+        let (often, rarely) = (of("schedule.every=1"), of("schedule.every=8"));
+        for (r, round) in rarely[0].rounds.iter().enumerate() {
+            assert!(apart(&round.model, often[0].models()[8 * (r + 1)]) < 1e-5);
+        }
+    }
+}

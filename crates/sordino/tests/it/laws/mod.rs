@@ -1,0 +1,63 @@
+//! The laws that tie the elements to one another.
+
+mod data;
+mod identities;
+mod resume;
+mod sameness;
+mod wire;
+
+use sordino::recipe::{ROWS, Recipe};
+use sordino::testing::{Rank, Trial};
+use sordino::workload::Task;
+
+use crate::worlds::{neutral, row};
+
+/// The run of `recipe`, to its end.
+fn run(recipe: &Recipe, task: &dyn Task, workers: usize, steps: u64) -> Vec<Rank> {
+    Trial::new(recipe, task, workers, 5, steps).run().unwrap()
+}
+
+/// Asserts that two recipes draw the same trajectory, bit for bit (a zero may lose its sign).
+fn same_bits(task: &dyn Task, a: &Recipe, b: &Recipe, steps: u64) {
+    let (left, right) = (run(a, task, 4, steps), run(b, task, 4, steps));
+    for (a, b) in left[0].models().iter().zip(right[0].models()) {
+        assert_eq!(*a, b);
+    }
+    assert_eq!(left[0].rounds.len(), right[0].rounds.len());
+    assert_ne!(left[0].start, left[0].last(), "nothing moved");
+}
+
+/// Every named row, and mixes of axes that no row has: name and recipe.
+fn rows_and_mixes() -> Vec<(String, Recipe)> {
+    let mixes: &[&[&str]] = &[
+        &["optim=adamw", "schedule.every=3", "local.state=average"],
+        &["optim=sgd(momentum=0.9)", "schedule.every=3", "local.state=average", "compress=sign", "feedback=residual"],
+        &["optim=sgd(momentum=0.9)", "schedule.every=2", "local.state=reset", "outer=adam"],
+        &[
+            "compress=topk(0.1)",
+            "feedback=residual(lambda=1, every=3)",
+            "exchange=star(down=topk(0.2), feedback=residual)",
+        ],
+        &["payload=gradient", "compress=topk(0.1)", "feedback=ef21", "exchange=star(down=topk(0.2), feedback=ef21)"],
+        &["aggregate=weighted", "compress=qsgd", "exchange=gather"],
+        &["aggregate=weighted", "compress=block(0.25)", "feedback=residual(lambda=0.5)", "exchange=reduce"],
+        &["buffers=reestimate(3)", "schedule=growing", "optim=sgd(schedule=cosine(warmup=4))"],
+        &["compress=randk(0.2)", "feedback=residual", "buffers=root", "schedule=power(base=2, exponent=1)"],
+        &["payload=parameters", "outer=momentum(0.5, nesterov=true)", "compress=half", "schedule.every=2"],
+        &["optim=sgd(momentum=0.9, nesterov=true, max_norm=0.5, decay=0.01)", "compress=natural", "buffers=local"],
+    ];
+    // Rows as a run would meet them: momentum where the row leaves it open, a rate that anneals for the rule that needs it.
+    let of = |name: &'static str| -> &'static [&'static str] {
+        match name {
+            "qsr" => &["optim.schedule=cosine(warmup=5)", "optim.momentum=0.9", "schedule.base=2"],
+            "post-local-sgd" => &["schedule.every=4", "optim.momentum=0.9"],
+            "local-sgd" | "sync-sgd" | "def" | "ef-sgd" | "saef" | "slowmo" | "fedmom" | "qsgd" | "orq" => {
+                &["optim.momentum=0.9"]
+            }
+            "diloco" => &["schedule.every=8"],
+            _ => &[],
+        }
+    };
+    let rows = ROWS.iter().map(|r| (r.name.to_owned(), row(r.name, of(r.name))));
+    rows.chain(mixes.iter().map(|sets| (sets.join(" "), neutral(sets)))).collect()
+}

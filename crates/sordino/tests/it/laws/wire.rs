@@ -1,0 +1,183 @@
+//! What moves: counted where it moves, believed only whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sordino::Result;
+use sordino::base::{Error, Kind, Party, Purpose};
+use sordino::engine::{Session, Worker};
+use sordino::fabric::{Fault, Faulty, Metered, Still, connect, on_threads};
+use sordino::recipe::Recipe;
+use sordino::testing::Trial;
+use sordino::workload::{Task, Workload};
+
+use super::{rows_and_mixes, run};
+use crate::worlds::{Buffered, Count, Onlooker, hashes, neutral, quadratic, row};
+
+#[test]
+fn the_ledger_is_the_sum_of_the_lengths_of_the_messages() {
+    for (name, recipe) in rows_and_mixes() {
+        let (sent, received) = (Count::default(), Count::default());
+        let trial = Trial::new(&recipe, &Buffered, 3, 5, 12);
+        let ranks = trial
+            .over(|inner| {
+                let inner = Onlooker { inner, sent: sent.clone(), received: received.clone() };
+                Box::new(Metered::new(inner, Arc::new(Still)))
+            })
+            .unwrap();
+        let mut all = ranks[0].ledger.clone();
+        ranks[1..].iter().for_each(|r| all.merge(&r.ledger));
+        let seen = sent.lock().unwrap();
+        assert_eq!(*seen, *received.lock().unwrap(), "{name}: what is sent is received");
+        for (parties, (messages, bytes)) in seen.iter() {
+            let of = |flows: &mut dyn Iterator<Item = (u64, u64)>| {
+                flows.fold((0, 0), |sum, flow| (sum.0 + flow.0, sum.1 + flow.1))
+            };
+            let mut flows =
+                all.flows().filter(|(l, _)| (l.from, l.to) == *parties).map(|(_, flow)| (flow.messages, flow.bytes));
+            assert_eq!(of(&mut flows), (*messages, *bytes), "{name}: {parties:?}");
+        }
+        assert_eq!(all.bytes_where(|_| true), seen.values().map(|(_, bytes)| bytes).sum::<u64>(), "{name}");
+        assert_eq!(all.bytes_where(|l| l.purpose == Purpose::Evaluate), 0, "{name}: nobody evaluated");
+        // Ranks compare what they are about, once, and training's bytes are the rest.
+        let control = all.bytes_where(|l| l.purpose == Purpose::Control);
+        assert!((1..300).contains(&control), "{name}: {control}");
+    }
+}
+
+#[test]
+fn every_purpose_is_counted_under_its_name() {
+    let bytes = |sets: &[&str], purpose: &Purpose| {
+        let ranks = run(&neutral(sets), &Buffered, 3, 12);
+        ranks.iter().map(|r| r.ledger.bytes_where(|l| l.purpose == *purpose)).sum::<u64>()
+    };
+    let share = ["compress=topk(0.1)", "feedback=residual(lambda=1, every=3)"];
+    // Four rounds of twelve share 160 numbers: two thirds of them twice from every rank, and a frame a message.
+    let dense = 4 * 4 * 160 * 2 * 2;
+    let shared = bytes(&share, &Purpose::Residual);
+    assert!((dense..dense + 4 * 12 * 12).contains(&shared), "{shared} for {dense}");
+    assert_eq!(bytes(&share[..1], &Purpose::Residual), 0);
+    assert!(bytes(&["aggregate=weighted"], &Purpose::Aside("weight".into())) > 0);
+    assert!(bytes(&["optim=adamw", "local.state=average"], &Purpose::Aside("moments".into())) > 0);
+    assert!(bytes(&[], &Purpose::Buffers) > 0);
+    assert_eq!(bytes(&["buffers=local"], &Purpose::Buffers), 0);
+}
+
+#[test]
+fn few_bytes_are_few_bytes() {
+    let sent =
+        |name: &str, sets: &[&str]| run(&row(name, sets), &quadratic(), 4, 64)[1].ledger.sent_by(Party::Worker(1));
+    let sync = sent("sync-sgd", &[]);
+    assert!(sent("local-sgd", &[]) * 7 < sync && sent("celgc", &[]) * 7 < sync);
+    // One bit an entry, a scale and a frame against 2(N - 1)/N numbers an entry.
+    assert!(sent("ef-sgd", &["buffers=local"]) * 10 < sync);
+    assert!(sent("def", &[]) * 5 < sync);
+    assert!(sent("bingrad-b", &["exchange=star"]) * 10 < sync);
+}
+
+/// Rounds until an error: the hashes of the models that every rank held, and the first error that is a cause.
+fn until_error(trial: &Trial, fault: Fault, seed: u64) -> (Vec<Vec<u64>>, Option<Error>) {
+    let held: Vec<_> = (0..trial.workers).map(|_| std::sync::Mutex::new(Vec::new())).collect();
+    let done = trial.with(
+        |port| Box::new(Faulty::new(port.patient(Duration::from_secs(20)), fault, seed)),
+        |mut session: Session, mut workload: Box<dyn Workload>| {
+            let rank = session.port().rank();
+            while !session.done() {
+                session.round(&mut *workload, 0)?;
+                held[rank].lock().unwrap().extend(hashes(&[session.worker().model()]));
+            }
+            Ok(())
+        },
+    );
+    (held.into_iter().map(|h| h.into_inner().unwrap()).collect(), done.err())
+}
+
+#[test]
+fn damage_on_the_way_is_an_error_and_never_a_wrong_model() {
+    let faults = [
+        Fault { flip: 0.02, ..Fault::default() },
+        Fault { truncate: 0.02, ..Fault::default() },
+        Fault { flip: 1.0, ..Fault::default() },
+        Fault { truncate: 1.0, ..Fault::default() },
+        Fault { flip: 0.1, truncate: 0.1, ..Fault::default() },
+        Fault { repeat: 0.05, ..Fault::default() },
+        Fault { repeat: 0.3, ..Fault::default() },
+    ];
+    let mut survived = 0;
+    for (name, recipe) in rows_and_mixes() {
+        let trial = Trial::new(&recipe, &Buffered, 3, 5, 16);
+        let clean = hashes(&trial.run().unwrap()[0].models()[1..]);
+        for (seed, fault) in faults.into_iter().enumerate() {
+            let (held, error) = until_error(&trial, fault, seed as u64);
+            for models in &held {
+                assert_eq!(*models, clean[..models.len()], "{name}, {fault:?}");
+            }
+            survived += usize::from(error.is_none());
+            match error {
+                None => assert!(held.iter().all(|models| models.len() == clean.len())),
+                // A repeated word is read where another was due: of another round, or another rank's part.
+                Some(e) if fault.repeat > 0.0 => assert_eq!(e.kind(), Kind::Mismatch, "{name}, {fault:?}: {e}"),
+                Some(e) => assert_eq!(e.kind(), Kind::Decode, "{name}, {fault:?}: {e}"),
+            }
+        }
+    }
+    assert!(survived < 60, "the faults hardly ever struck: {survived}");
+}
+
+/// Two ranks with recipes, tasks and seeds of their own, for some rounds: the first error that is a cause.
+fn at_odds(recipes: [&Recipe; 2], tasks: [&dyn Task; 2], seeds: [u64; 2]) -> Result<Vec<()>> {
+    on_threads(connect(2), |port| {
+        let rank = sordino::fabric::Port::rank(&port);
+        let mut workload = tasks[rank].workload(rank, 2, seeds[rank])?;
+        let (layout, start) = (workload.layout().clone(), workload.start(seeds[rank]));
+        let parts = recipes[rank].build(Arc::new(Still))?;
+        let worker = Worker::new(parts, layout, start, seeds[rank], rank as u64, Some(24), workload.rows());
+        let mut session = Session::new(worker, Box::new(port.patient(Duration::from_secs(20))));
+        while !session.done() {
+            session.round(&mut *workload, 0)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn ranks_with_different_recipes_find_out_before_the_first_word() {
+    let task = quadratic();
+    let plain = ["exchange=reduce", "optim=sgd(rate=0.1, momentum=0.9)"];
+    let first = neutral(&plain);
+    for other in [
+        "schedule.every=2",
+        "schedule=growing",
+        "exchange=gather",
+        "exchange=star",
+        "compress=block(0.2)",
+        "aggregate=weighted",
+        // These speak at the same times in messages of the same lengths.
+        "optim.rate=0.11",
+        "optim.momentum=0.8",
+        "outer=momentum(0.1)",
+        "local.batch=full",
+        "feedback=residual",
+    ] {
+        let second = neutral(&[&plain[..], &[other]].concat());
+        let error = at_odds([&first, &second], [&task, &task], [5, 5]).unwrap_err();
+        assert_eq!(error.kind(), Kind::Mismatch, "{other}: {error}");
+        assert!(error.to_string().contains("rank 1 has another recipe"), "{other}: {error}");
+    }
+    let error = at_odds([&first, &first], [&task, &task], [5, 6]).unwrap_err();
+    assert!(error.to_string().contains("another seed"), "{error}");
+    let error = at_odds([&first, &first], [&task, &Buffered], [5, 5]).unwrap_err();
+    assert!(error.kind() == Kind::Mismatch && error.to_string().contains("another model"), "{error}");
+    at_odds([&first, &first], [&task, &task], [5, 5]).unwrap();
+}
+
+#[test]
+fn ranks_that_go_on_from_different_checkpoints_find_out() {
+    let (recipe, task) = (row("saef", &["optim.momentum=0.9"]), quadratic());
+    let trial = Trial::new(&recipe, &task, 3, 5, 12);
+    let whole = trial.run().unwrap();
+    let states = |rounds: [usize; 3]| [0, 1, 2].map(|rank| whole[rank].rounds[rounds[rank]].state.clone());
+    let error = trial.resume(&states([4, 4, 5])).unwrap_err();
+    assert!(error.kind() == Kind::Mismatch && error.to_string().contains("rank 2 has another round"), "{error}");
+    trial.resume(&states([4, 4, 4])).unwrap();
+}
