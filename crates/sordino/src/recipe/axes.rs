@@ -177,6 +177,11 @@ impl Axis {
         })?;
         let mut own = element.clone();
         let common: Vec<_> = self.common.iter().filter_map(|k| own.named.remove_entry(k.name)).collect();
+        // A slip is compared with the common keys too.
+        let known = || listing.keys.iter().chain(self.common).map(|k| k.name);
+        if let Some(key) = own.named.keys().find(|key| !known().any(|k| k == *key)) {
+            return Err(unknown(&format!("key of `{}`", listing.name), key, known()));
+        }
         let mut own = listing.normalise(&own)?;
         own.named.extend(common);
         Ok(own)
