@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 Examples:
   sordino demo
   sordino run qsr --task digits-mlp
-  sordino run qsr --task digits-mlp --set compress=orq(9) --set feedback=residual --seeds 3
+  sordino run qsr --task digits-mlp --set 'compress=orq(9)' --set feedback=residual --seeds 3
   sordino compare sync-sgd local-sgd celgc --task shakespeare-lstm --epochs 1
   sordino explain orq
 
@@ -80,7 +80,7 @@ pub struct Scale {
     #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,
     /// Passes over the training rows, all workers together
-    #[arg(long, value_name = "E")]
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
     pub epochs: Option<f64>,
     /// Stop once a target is reached, such as loss=0.5 (training loss)
     #[arg(long, value_name = "loss=X")]
@@ -94,7 +94,7 @@ pub struct Scale {
     /// Change a choice: axis=element(key=value) or axis.key=value; may be given many times
     #[arg(long = "set", value_name = "AXIS=...")]
     pub sets: Vec<String>,
-    /// A data file (task logistic) or a folder with data sets
+    /// A LibSVM file (task logistic) or a folder with data sets (fashion-*, shakespeare-*)
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
     /// Look at the model every R rounds [default: five to fifty times a run, as the task can afford]
@@ -114,7 +114,6 @@ pub struct Scale {
 #[derive(Args)]
 pub struct Run {
     /// A method (see `sordino methods`) or a recipe file ending in .toml
-    #[arg(required_unless_present = "resume")]
     pub method: Option<String>,
     /// Go on with the run in a folder; needs nothing else
     #[arg(long, value_name = "DIR")]

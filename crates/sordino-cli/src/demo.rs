@@ -36,6 +36,9 @@ pub fn demo(arguments: &Demo) -> Done {
         .map(|(label, method)| plans::plan(method, &scale, 0).map(|p| Planned { label: (*label).to_owned(), ..p }))
         .collect::<anyhow::Result<_>>()
         .map_err(request)?;
+    for (label, _) in METHODS {
+        plans::vacant(&out.join(format!("{}-seed0", plans::folder_name(label)))).map_err(request)?;
+    }
     say!("The same network (an MLP on 8x8 handwritten digits), data and seed on four workers, trained four ways:");
     say!("  sync-sgd       gradients averaged at every step, as data-parallel training does");
     say!("  qsr            local SGD that speaks ever less as the learning rate falls");
@@ -43,6 +46,9 @@ pub fn demo(arguments: &Demo) -> Done {
     say!("  celgc          local clipped SGD, speaking every 8 steps\n");
     let page = together(planned, &out, arguments.quiet)?;
     say!("\nreport: {}", page.display());
-    say!("next:   sordino compare sync-sgd qsr saef --task digits-cnn");
+    // Whoever came by way of cargo has no `sordino` on the path.
+    let by_cargo = std::env::current_exe().is_ok_and(|p| p.components().any(|c| c.as_os_str() == "target"));
+    let program = if by_cargo { "cargo run --release --" } else { "sordino" };
+    say!("next:   {program} compare sync-sgd qsr saef --task digits-cnn");
     Ok(())
 }

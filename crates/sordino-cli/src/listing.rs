@@ -71,6 +71,23 @@ fn listing_json(listing: &Listing, common: &[Key]) -> serde_json::Value {
 
 /// Says what a name is: a method, an axis, an element, a task.
 pub fn explain(name: &str) -> Done {
+    // `schedule.alpha`, the form of --set: the elements of the axis that take the key.
+    if let Some((axis_name, key)) = name.split_once('.')
+        && let Some(axis) = AXES.iter().find(|a| a.name == axis_name)
+    {
+        let mut met = false;
+        for listing in (axis.elements)() {
+            let takes: Vec<&Key> = listing.keys.iter().chain(axis.common).filter(|k| k.name == key).collect();
+            if !takes.is_empty() {
+                say!("{axis_name}={}: {}", listing.name, listing.about);
+                keys(axis_name, takes.into_iter());
+                met = true;
+            }
+        }
+        if met {
+            return Ok(());
+        }
+    }
     let mut found = false;
     for row in ROWS.iter().filter(|r| r.name == name) {
         method(row);
@@ -94,6 +111,9 @@ pub fn explain(name: &str) -> Done {
     }
     if found {
         return Ok(());
+    }
+    if name.trim().is_empty() {
+        return Err(request(anyhow::anyhow!("explain what? name a method, an axis, an element or a task")));
     }
     let elements: Vec<Listing> = AXES.iter().flat_map(|a| (a.elements)()).collect();
     let names = ROWS.iter().map(|r| r.name).chain(AXES.iter().map(|a| a.name));

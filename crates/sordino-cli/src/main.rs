@@ -73,7 +73,9 @@ fn main() -> ExitCode {
         Command::Explain { name } => listing::explain(&name),
         Command::Report(report) => compare::report(&report),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "sordino", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "sordino", &mut script);
+            say!("{}", String::from_utf8_lossy(&script));
             Ok(())
         }
     };

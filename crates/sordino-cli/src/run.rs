@@ -19,10 +19,17 @@ pub fn run(arguments: &Run) -> Done {
         let planned = resumed(directory, arguments).map_err(request)?;
         return finish(vec![(planned, directory.clone())], directory, arguments.scale.quiet);
     }
-    let (method, scale) = (arguments.method.as_deref().unwrap_or_default(), &arguments.scale);
+    let scale = &arguments.scale;
+    let Some(method) = arguments.method.as_deref() else {
+        return Err(request(anyhow::anyhow!("which method? name one, for example qsr; `sordino methods` lists them")));
+    };
     let first = scale.seed.unwrap_or(0);
     let planned: Vec<Planned> = (first..first + scale.seeds)
-        .map(|seed| plans::plan(method, scale, seed))
+        .map(|seed| {
+            let planned = plans::plan(method, scale, seed)?;
+            let label = [&[planned.label.clone()][..], &scale.sets].concat().join(" ");
+            Ok(Planned { label, ..planned })
+        })
         .collect::<anyhow::Result<_>>()
         .map_err(request)?;
     let name = planned.first().map_or_else(String::new, |p| format!("{}-{}", p.label, p.made.task.name()));
@@ -53,9 +60,6 @@ fn finish(runs: Vec<(Planned, PathBuf)>, out: &Path, quiet: bool) -> Done {
     let page = out.join("report.html");
     report::write(&page, &title(&views), &views).map_err(failed)?;
     say!("\n{}\n\nreport: {}", table::table(&rows), page.display());
-    if progress::interrupted() {
-        say!("interrupted; go on with: sordino run --resume {}", out.display());
-    }
     Ok(())
 }
 
@@ -69,7 +73,10 @@ pub fn train(mut planned: Planned, folder: &Path, quiet: bool, width: usize) -> 
     let s = &ended.summary;
     let accuracy = s.accuracy.map(|a| format!("accuracy {:.2} %, ", 100.0 * a)).unwrap_or_default();
     let verdict = if s.diverged { "diverged, ".to_owned() } else { accuracy };
-    line.done(&format!("{verdict}loss {:.4}, {} per worker", s.train_loss, table::bytes(s.bytes())));
+    line.done(&format!("{verdict}loss {}, {} per worker", table::loss(s.train_loss), table::bytes(s.bytes())));
+    if ended.interrupted {
+        say!("interrupted; go on with: sordino run --resume {}", folder.display());
+    }
     let view = RunView::from(Recorded::load(folder).map_err(failed)?);
     report::write(&folder.join("report.html"), &title(std::slice::from_ref(&view)), std::slice::from_ref(&view))
         .map_err(failed)?;

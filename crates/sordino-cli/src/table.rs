@@ -20,9 +20,10 @@ fn seconds(s: f64) -> String {
     if s < 10.0 { format!("{s:.2}") } else { format!("{s:.0}") }
 }
 
-fn loss(l: f64) -> String {
+/// A loss in four digits, or in powers of ten where that says nothing.
+pub fn loss(l: f64) -> String {
     if l.is_finite() {
-        if l != 0.0 && l.abs() < 1e-3 { format!("{l:.2e}") } else { format!("{l:.4}") }
+        if l != 0.0 && !(1e-3..1e6).contains(&l.abs()) { format!("{l:.2e}") } else { format!("{l:.4}") }
     } else {
         "-".into()
     }
@@ -32,7 +33,9 @@ fn loss(l: f64) -> String {
 pub fn table(runs: &[(String, Summary)]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header([
+    // With more workers than cores, wall-clock seconds include waiting for a core.
+    let crowded = runs.iter().find(|(_, s)| s.cores > 0 && s.workers > s.cores).map(|(_, s)| (s.workers, s.cores));
+    let mut header = vec![
         "method",
         "accuracy",
         "loss",
@@ -45,10 +48,12 @@ pub fn table(runs: &[(String, Summary)]) -> String {
         "wait s",
         "exchange s",
         "100 Mbit/s s",
-    ]);
+    ];
+    header.extend(crowded.map(|_| "cpu s"));
+    table.set_header(header);
     for (label, s) in runs {
         let method = if s.diverged { format!("{label} (diverged)") } else { label.clone() };
-        table.add_row([
+        let mut row = vec![
             method,
             s.accuracy.map_or("-".into(), |a| format!("{:.2} %", 100.0 * a)),
             loss(s.eval_loss),
@@ -61,7 +66,9 @@ pub fn table(runs: &[(String, Summary)]) -> String {
             seconds(s.wait_seconds),
             seconds(s.exchange_seconds),
             seconds(s.link_seconds_100mbit),
-        ]);
+        ];
+        row.extend(crowded.map(|_| s.cpu_seconds.map_or("-".into(), seconds)));
+        table.add_row(row);
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -72,14 +79,11 @@ pub fn table(runs: &[(String, Summary)]) -> String {
     );
     text.push_str("\nfewer: against synchronous fp32 averaging at every step, over sent + received.");
     text.push_str("\n100 Mbit/s: seconds those bytes take on such a link, the busier way.");
-    if let Some((_, s)) = runs.iter().find(|(_, s)| s.cores > 0 && s.workers > s.cores) {
-        let cpu: Vec<String> = runs.iter().filter_map(|(_, s)| s.cpu_seconds).map(|c| format!("{c:.2}")).collect();
+    if let Some((workers, cores)) = crowded {
         let _ = write!(
             text,
-            "\n{} workers share {} cores, so seconds include waiting for a core; processor seconds of the local steps: {}.",
-            s.workers,
-            s.cores,
-            cpu.join(", ")
+            "\n{workers} workers share {cores} cores, so seconds include waiting for a core; cpu: processor seconds of all \
+             local steps."
         );
     }
     text

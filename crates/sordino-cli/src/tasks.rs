@@ -230,6 +230,19 @@ impl Entry {
         if let Some(path) = data.filter(|p| !p.exists()) {
             return Err(Error::request(format!("there is no file or folder {}", path.display())));
         }
+        let embedded = ["digits-cnn", "digits-mlp", "mushrooms-logistic", "polynomial", "quadratic"];
+        if data.is_some() && embedded.contains(&self.listing.name) {
+            return Err(Error::request(format!(
+                "task {} brings its own data and takes no --data; logistic, fashion-* and shakespeare-* do",
+                self.listing.name
+            )));
+        }
+        if partition.name != "iid" && ["polynomial", "quadratic"].contains(&self.listing.name) {
+            return Err(Error::request(format!(
+                "task {} has no rows to deal, so partition={partition} means nothing; its key `spread` makes workers differ",
+                self.listing.name
+            )));
+        }
         (self.make)(&Ask { name: self.listing.name, args, partition, workers, seed, data })
             .map_err(|e| e.within(format!("task {element}")))
     }

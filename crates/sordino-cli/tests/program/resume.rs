@@ -48,6 +48,13 @@ fn killed_and_resumed_ends_with_the_same_bits() {
         for key in ["train_loss", "accuracy", "rounds", "steps", "bytes_sent_per_worker", "bytes_received_per_worker"] {
             assert_eq!(a[key], b[key], "{run}: {key}");
         }
+        // Resumed once more, at its end, it stays as it is.
+        prints(&words(&format!("run --resume {broken} --quiet")));
+        assert_eq!(
+            bytes(&whole, "model.safetensors"),
+            bytes(&broken, "model.safetensors"),
+            "{run}, resumed at its end"
+        );
         let lines = |out: &str| String::from_utf8(bytes(out, "record.jsonl")).unwrap().lines().count();
         assert_eq!(lines(&whole), lines(&broken), "{run}: the record");
     }

@@ -59,7 +59,7 @@ pub struct Summary {
     pub wait_seconds: f64,
     /// Seconds from start to end.
     pub wall_seconds: f64,
-    /// Processor seconds of the whole process, where they are known.
+    /// Processor seconds of the local steps, all workers together, where they are known.
     #[serde(default)]
     pub cpu_seconds: Option<f64>,
     /// Processor cores of the machine; with more workers than these, wall-clock comparisons say little.

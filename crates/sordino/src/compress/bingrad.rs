@@ -35,7 +35,11 @@ pub const ENTRY: Entry<Box<dyn Compressor>> = Entry {
     name: "bingrad",
     about: "one bit an entry and the two best levels a bucket",
     keys: &[
-        Key { name: "kind", default: "b", about: "b (deterministic) or pb (unbiased inside the levels)" },
+        Key {
+            name: "kind",
+            default: "b",
+            about: "b (deterministic, two means) or pb (levels -b and b, random between them)",
+        },
         Key { name: "scope", default: "bucket(2048)", about: "what has its own levels: tensor, model or bucket(n)" },
     ],
     build: |args| {

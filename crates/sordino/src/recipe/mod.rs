@@ -68,6 +68,7 @@ impl Recipe {
         let (path, value) = assignment.split_once('=').ok_or_else(|| {
             Error::request(format!("`{assignment}`: expected `axis=element` or `axis.key=value`, no `=` came"))
         })?;
+        axes::find(path.trim().split('.').next().unwrap_or_default())?;
         match path.trim().split_once('.') {
             None => self.choose(path.trim(), &Element::parse(value)?),
             Some((axis, key)) => self.set_key(axis, key, Value::parse(value)?),
