@@ -81,7 +81,7 @@ fn stall() -> Given {
 
 #[test]
 fn clip_gd_stalls_where_clip21_arrives() {
-    let sets = ["optim.rate=0.5", "compress.tau=1", "local.batch=full"];
+    let sets = ["optim.rate=0.5", "compress.clip=1", "local.batch=full"];
     let stalled = run("clip-gd", &sets, &stall(), 2, 50).unwrap();
     // Clipping shortens by 2⁻²³ more than the norm asks for, so the two sides do not cancel to the last bit.
     assert!(stalled[0].models().iter().all(|x| x[0].abs() < 1e-5));
@@ -92,7 +92,7 @@ fn clip_gd_stalls_where_clip21_arrives() {
     }
     assert!((x[100][0] - 1.0).abs() < 1e-6);
     // With a threshold that no gradient reaches the baseline arrives as well.
-    let free = run("clip-gd", &["optim.rate=0.5", "compress.tau=10"], &stall(), 2, 50).unwrap();
+    let free = run("clip-gd", &["optim.rate=0.5", "compress.clip=10"], &stall(), 2, 50).unwrap();
     assert!((free[0].last()[0] - 1.0).abs() < 1e-6);
 }
 
@@ -102,7 +102,7 @@ fn clip_gd_diverges_where_clip21_arrives() {
     let loss = |x: &[f64]| (5.0 * x[0] * x[0] - 2.0 * x[0]) / 3.0;
     let problem = Formula { workers: 3, start: vec![1.0], gradient: Box::new(gradient), loss };
     let task = Posed::whole(Arc::new(problem));
-    let sets = ["optim.rate=0.1", "compress.tau=1", "local.batch=full"];
+    let sets = ["optim.rate=0.1", "compress.clip=1", "local.batch=full"];
     let away = run("clip-gd", &sets, &task, 3, 300).unwrap();
     for (k, x) in away[0].models().iter().enumerate() {
         assert!((f64::from(x[0]) - (1.0 + k as f64 / 30.0)).abs() < 1e-3, "round {k}: {}", x[0]);
@@ -123,10 +123,10 @@ fn compressed_clip21_arrives_where_clipped_descent_goes_elsewhere() {
     let close = |x: Vec<f32>, to: [f64; 4], tolerance| {
         assert!(x.iter().zip(to).all(|(x, y)| (f64::from(*x) - y).abs() < tolerance), "{x:?}, not {to:?}");
     };
-    close(last("clip-gd", &["compress.tau=1"]), [1.273, 1.727, 1.0, 0.273], 5e-4);
+    close(last("clip-gd", &["compress.clip=1"]), [1.273, 1.727, 1.0, 0.273], 5e-4);
     // Compressed Clip-GD is Press-Clip21 whose shifts are forgotten.
     close(last("press-clip21", &["compress.clip=1", "feedback=none"]), [1.199, 1.745, 0.0, 0.255], 5e-4);
-    close(last("clip21", &["compress.tau=1"]), [1.0, 2.0, 1.0, 0.0], 2e-5);
+    close(last("clip21", &["compress.clip=1"]), [1.0, 2.0, 1.0, 0.0], 2e-5);
     close(last("press-clip21", &["compress.clip=1"]), [1.0, 2.0, 1.0, 0.0], 2e-5);
 }
 
@@ -141,7 +141,7 @@ fn clip_gd_finds_a_wrong_limit_on_logistic_regression() {
         |x: &[f64]| ROWS.iter().map(|(a, y)| (-y * a * x[0]).exp().ln_1p() + 0.05 * x[0] * x[0]).sum::<f64>() / 3.0;
     let problem = Formula { workers: 3, start: vec![0.0], gradient: Box::new(gradient), loss };
     let task = Posed::whole(Arc::new(problem));
-    let sets = ["optim.rate=0.1", "compress.tau=0.2", "local.batch=full"];
+    let sets = ["optim.rate=0.1", "compress.clip=0.2", "local.batch=full"];
     let wrong = run("clip-gd", &sets, &task, 3, 5000).unwrap();
     let wrong = wrong[0].models();
     assert!((f64::from(wrong[500][0]) - 1.2412).abs() < 1e-4);
@@ -162,7 +162,7 @@ fn clip21_estimates_fixed_vectors_with_the_exact_error() {
     let centres = [vec![4.0, -3.0, 1.0], vec![0.1, 0.2, 0.0], vec![-2.0, 6.0, 3.0]];
     let task = Given::new(&vec![vec![1.0; 3]; 3], &centres, &[0.0; 3]);
     let tau = 0.25;
-    let found = run("clip21", &["optim.rate=0", "compress.tau=0.25"], &task, 3, 40).unwrap();
+    let found = run("clip21", &["optim.rate=0", "compress.clip=0.25"], &task, 3, 40).unwrap();
     for (i, rank) in found.iter().enumerate() {
         let a = task.gradient(i, &rank.start);
         for k in 0..40 {
@@ -199,7 +199,7 @@ fn clip21_stops_clipping_in_time_and_meets_its_rate_on_random_quadratics() {
         let gamma = (1.0 / l).min(tau / (2.0 * l_max * ((2.0 * l * f0 + s).sqrt() + b)));
         let quiet = (2.0 * b / tau).ceil() as usize;
         let rounds = quiet + 20;
-        let sets = [format!("optim.rate={gamma}"), format!("compress.tau={tau}"), "local.batch=full".into()];
+        let sets = [format!("optim.rate={gamma}"), format!("compress.clip={tau}"), "local.batch=full".into()];
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
         let found = run("clip21", &sets, &task, n, rounds as u64).unwrap();
         let models = found[0].models();
@@ -233,7 +233,7 @@ fn with_a_high_threshold_all_three_are_gradient_descent() {
     let sets = ["optim.rate=0.3", "local.batch=full"];
     let descent = run("sync-sgd", &sets, &task, 2, 60).unwrap();
     for (name, more) in
-        [("clip-gd", "compress.tau=50"), ("clip21", "compress.tau=50"), ("press-clip21", "compress=topk(1, clip=50)")]
+        [("clip-gd", "compress.clip=50"), ("clip21", "compress.clip=50"), ("press-clip21", "compress=topk(1, clip=50)")]
     {
         let found = run(name, &[&sets[..], &[more]].concat(), &task, 2, 60).unwrap();
         for (a, b) in descent[0].models().iter().zip(found[0].models()) {
