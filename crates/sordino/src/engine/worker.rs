@@ -234,7 +234,7 @@ impl Worker {
     /// The exchange of the offer: fills `said` and `agreed`, returns rank 0's flags.
     pub(super) fn exchange(&mut self, port: &mut dyn Port, flags: u8) -> Result<u8> {
         let frame = self.frame(flags);
-        if self.aggregator.weighs() && self.weights.is_empty() {
+        if self.aggregator.weighs() && self.weights.len() != port.size() {
             self.weights = exchange::everybodys(port, &Purpose::Aside("weight".into()), frame, self.rows)?;
         }
         let mut talk = Talk {
@@ -323,6 +323,9 @@ impl Worker {
         let mut state = State::default();
         state.put("model", &self.model);
         state.put("buffers", &self.buffers);
+        if !self.weights.is_empty() {
+            state.put("weights", &self.weights);
+        }
         state.put("weights", &self.weights);
         let rate = self.previous_rate.map_or(f64::NAN, |r| r);
         state.put_numbers("position", &[self.round, self.step, rate.to_bits()]);
@@ -343,6 +346,8 @@ impl Worker {
     pub fn load(&mut self, state: &State) -> Result<()> {
         state.take("model", &mut self.model)?;
         state.take("buffers", &mut self.buffers)?;
+        // Told once a run; of another number of ranks they are asked for anew.
+        self.weights = state.vectors.get("weights").cloned().unwrap_or_default();
         self.weights = state.vectors.get("weights").cloned().unwrap_or_default();
         let [round, step, rate] = state.take_numbers("position")?;
         (self.round, self.step) = (round, step);

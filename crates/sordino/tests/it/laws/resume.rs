@@ -32,6 +32,20 @@ fn stopping_in_the_middle_and_going_on_is_never_having_stopped() {
 }
 
 #[test]
+fn stopping_and_going_on_moves_no_more_bytes_of_training() {
+    for (name, recipe) in rows_and_mixes() {
+        let trial = Trial::new(&recipe, &Buffered, 3, 5, 24);
+        let (whole, first) = (trial.run().unwrap(), Trial { rounds: 1, ..trial }.run().unwrap());
+        let states: Vec<_> = first.iter().map(|r| r.rounds[0].state.clone()).collect();
+        let rest = trial.resume(&states).unwrap();
+        for ((whole, first), rest) in whole.iter().zip(&first).zip(&rest) {
+            let bytes = |rank: &Rank| rank.ledger.bytes_where(|l| l.purpose.is_training());
+            assert_eq!(bytes(first) + bytes(rest), bytes(whole), "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_state_that_lacks_what_a_method_remembers_does_not_go_on_as_if_never_stopped() {
     let recipe = row("ef-sgd", &["optim.momentum=0.9"]);
     let trial = Trial::new(&recipe, &Buffered, 4, 5, 20);
