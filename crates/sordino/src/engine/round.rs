@@ -24,13 +24,13 @@ pub fn round(worker: &mut Worker, port: &mut dyn Port, workload: &mut dyn Worklo
 /// Before the silent steps: how many there will be, and the point they begin from (`worker.point`).
 pub fn open(w: &mut Worker, port: &mut dyn Port) -> Result<u64> {
     w.compare(port)?;
+    w.decide_silence();
     let frame = w.frame(0);
     if let Some(owed) = w.feedback.share(w.round) {
         exchange::average(port, &Purpose::Residual, frame, owed)?;
     }
     w.point.copy_from_slice(&w.model);
     w.feedback.look_ahead(&mut w.point);
-    w.decide_silence();
     Ok(w.silence)
 }
 

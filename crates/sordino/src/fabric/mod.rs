@@ -70,7 +70,7 @@ impl Tag {
 /// One rank's end of the fabric.
 ///
 /// # Contract
-/// Messages between two ranks arrive in the order in which they were sent, whole. `send` does not wait for the
+/// Messages between two ranks arrive in the order in which they were sent, whole and once. `send` does not wait for the
 /// receiver. `receive` waits until a message from that peer is there or says timeout; the buffer it is given is
 /// overwritten (and may be swapped for another, so that memory goes round in circles).
 pub trait Port: Send {
