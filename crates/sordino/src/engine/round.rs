@@ -8,7 +8,6 @@
 
 use super::worker::{Told, Worker};
 use crate::base::{Purpose, Result, flat};
-use crate::exchange;
 use crate::fabric::Port;
 use crate::optim::{At, Transform};
 use crate::payload::Payload;
@@ -27,7 +26,7 @@ pub fn open(w: &mut Worker, port: &mut dyn Port) -> Result<u64> {
     w.decide_silence();
     let frame = w.frame(0);
     if let Some(owed) = w.feedback.share(w.round) {
-        exchange::average(port, &Purpose::Residual, frame, owed)?;
+        w.average.of(port, &Purpose::Residual, frame, owed)?;
     }
     w.point.copy_from_slice(&w.model);
     w.feedback.look_ahead(&mut w.point);

@@ -8,7 +8,7 @@ use crate::aggregate::Aggregator;
 use crate::base::{Layout, Purpose, Result, State};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
-use crate::exchange::{self, Exchange, Frame, Talk};
+use crate::exchange::{self, Average, Exchange, Frame, Talk};
 use crate::fabric::{Clock, Port};
 use crate::feedback::Feedback;
 use crate::local::{Ground, Local, Meeting, Spent};
@@ -70,6 +70,7 @@ pub struct Worker {
     total: Option<u64>,
     premises: Premises,
     compared: bool,
+    pub(super) average: Average,
     weights: Vec<f32>,
     rows: f32,
     // What the run is at.
@@ -122,6 +123,7 @@ impl Worker {
             total,
             premises: Premises::new(parts.fingerprint, seed, total, &layout),
             compared: false,
+            average: Average::default(),
             weights: Vec::new(),
             rows: rows as f32,
             round: 0,
@@ -255,7 +257,7 @@ impl Worker {
         let frame = self.frame(0);
         if !self.buffers.is_empty() {
             match self.buffer_rule {
-                Buffers::Average => exchange::average(port, &Purpose::Buffers, frame, &mut self.buffers)?,
+                Buffers::Average => self.average.of(port, &Purpose::Buffers, frame, &mut self.buffers)?,
                 Buffers::Root => exchange::broadcast(port, &Purpose::Buffers, frame, &mut self.buffers)?,
                 Buffers::Local | Buffers::Reestimate(_) => {}
             }
@@ -265,7 +267,7 @@ impl Worker {
             Meeting::Reset => self.optimizer.chain.reset(),
             Meeting::Average => {
                 for moment in self.optimizer.chain.moments() {
-                    exchange::average(port, &Purpose::Aside("moments".into()), frame, moment)?;
+                    self.average.of(port, &Purpose::Aside("moments".into()), frame, moment)?;
                 }
             }
         }
@@ -298,7 +300,7 @@ impl Worker {
         let mut parameters = self.model.clone();
         if self.feedback.evaluates_ahead() {
             let mut owed = self.feedback.owed().map_or_else(|| vec![0.0; parameters.len()], <[f32]>::to_vec);
-            exchange::average(port, &Purpose::Evaluate, frame, &mut owed)?;
+            self.average.of(port, &Purpose::Evaluate, frame, &mut owed)?;
             crate::base::flat::subtract(&mut parameters, &owed);
         }
         let mut buffers = self.buffers.clone();
@@ -312,7 +314,7 @@ impl Worker {
                 }
             }
             if matches!(self.buffer_rule, Buffers::Local | Buffers::Reestimate(_)) {
-                exchange::average(port, &Purpose::Evaluate, frame, &mut buffers)?;
+                self.average.of(port, &Purpose::Evaluate, frame, &mut buffers)?;
             }
         }
         Ok(Start { parameters, buffers })

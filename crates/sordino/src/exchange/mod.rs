@@ -9,7 +9,7 @@ mod star;
 pub use control::{decree, report};
 pub use frame::Frame;
 pub use gather::Gather;
-pub use reduce::{Reduce, average, broadcast, everybodys};
+pub use reduce::{Average, Reduce, broadcast, everybodys};
 pub use star::Star;
 
 use crate::aggregate::Aggregator;

@@ -170,12 +170,21 @@ impl Scatter {
     }
 }
 
-/// Averages a vector densely over all ranks, in place: what residuals, buffers, asides and evaluations travel by.
-pub fn average(port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mut [f32]) -> Result<()> {
-    let mut scatter = Scatter::default();
-    scatter.send(port, purpose, frame, vector)?;
-    scatter.agree(port, purpose, frame, &mut Mean::default(), &|_| 1.0, vector)?;
-    Ok(())
+/// Averages vectors densely over all ranks, in place: what residuals, buffers, asides and evaluations travel by. Keeps its
+/// memory from one average to the next.
+#[derive(Default)]
+pub struct Average {
+    scatter: Scatter,
+    mean: Mean,
+}
+
+impl Average {
+    /// Overwrites everybody's `vector` with the mean of all.
+    pub fn of(&mut self, port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mut [f32]) -> Result<()> {
+        self.scatter.send(port, purpose, frame, vector)?;
+        self.scatter.agree(port, purpose, frame, &mut self.mean, &|_| 1.0, vector)?;
+        Ok(())
+    }
 }
 
 /// Overwrites everybody's vector with rank 0's.

@@ -166,7 +166,7 @@ fn a_broadcast_gives_everybody_what_rank_0_has() {
         let frame = Frame { round: 0, silence: 1, flags: 0 };
         broadcast(&mut port, &Purpose::Buffers, frame, &mut x)?;
         let mut y = vec![port.rank() as f32; 3];
-        average(&mut port, &Purpose::Residual, frame, &mut y)?;
+        Average::default().of(&mut port, &Purpose::Residual, frame, &mut y)?;
         Ok((x, y))
     })
     .unwrap();
