@@ -68,13 +68,18 @@ pub struct Demo {
     pub quiet: bool,
 }
 
+/// The most workers: every pair of threads has its own channels.
+pub const WORKERS: u64 = 256;
+/// The largest seed: recipe files hold signed numbers.
+pub const SEEDS: u64 = i64::MAX as u64 - 1000;
+
 #[derive(Args, Clone)]
 pub struct Scale {
     /// The task: see `sordino tasks`
     #[arg(long)]
     pub task: Option<String>,
     /// Workers, each a thread with a model and data of its own [default: 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=WORKERS))]
     pub workers: Option<u64>,
     /// Local steps of each worker [default: the task's]
     #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = clap::value_parser!(u64).range(1..))]
@@ -86,7 +91,7 @@ pub struct Scale {
     #[arg(long, value_name = "loss=X")]
     pub until: Option<String>,
     /// Seed of everything random [default: 0]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(0..=SEEDS))]
     pub seed: Option<u64>,
     /// Run that many seeds, from --seed on
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]

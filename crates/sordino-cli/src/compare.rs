@@ -16,7 +16,7 @@ pub fn compare(arguments: &Compare) -> Done {
     let first = scale.seed.unwrap_or(0);
     let mut planned = Vec::new();
     for method in &arguments.methods {
-        for seed in first..first + scale.seeds {
+        for seed in first..first.saturating_add(scale.seeds) {
             planned.push(plans::plan(method, scale, seed).map_err(request)?);
         }
     }

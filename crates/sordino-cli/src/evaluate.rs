@@ -10,6 +10,11 @@ use sordino_lab::model_file;
 use crate::arguments::Eval;
 use crate::{Done, failed, request, tasks};
 
+/// Whether a task deals rows of data.
+fn made_of_rows(task: &str) -> bool {
+    !["polynomial", "quadratic"].contains(&task)
+}
+
 /// Prints the metrics of a run's model, and a sample of text from character models.
 pub fn evaluate(arguments: &Eval) -> Done {
     let plan = Plan::read(&arguments.dir).map_err(request)?;
@@ -17,8 +22,13 @@ pub fn evaluate(arguments: &Eval) -> Done {
     let entry = tasks::entry(&element.name).map_err(request)?;
     let data = arguments.data.clone().or_else(|| plan.header.data.as_ref().map(PathBuf::from));
     let partition = sordino::grammar::Element::word("iid");
-    let made = entry.make(element, &partition, 1, plan.seed, data.as_ref()).map_err(request)?;
-    let mut workload = made.task.workload(0, 1, plan.seed).map_err(request)?;
+    // Linear models take their number of features from the model: a held-out file may never use the last ones.
+    let features = model_file::read_lengths(&arguments.dir.join("model.safetensors")).map_err(request)?;
+    let features = features.first().copied().unwrap_or(0);
+    // Problems without rows are a mean over the workers; data are evaluated whole, whoever held them.
+    let workers = if made_of_rows(&element.name) { 1 } else { plan.workers };
+    let made = entry.make(element, &partition, workers, plan.seed, data.as_ref(), features).map_err(request)?;
+    let mut workload = made.task.workload(0, workers, plan.seed).map_err(request)?;
     let path = arguments.dir.join("model.safetensors");
     let model = model_file::read(&path, workload.layout()).map_err(request)?;
     let mut rows = Vec::new();
@@ -30,7 +40,10 @@ pub fn evaluate(arguments: &Eval) -> Done {
         .writer
         .map(|write| {
             let mut stream = Stream::new(plan.seed, Use::Sample, 0, 0);
-            write(&model.parameters, &arguments.prompt, arguments.length, arguments.temperature, &mut stream)
+            // A text that knows no line break begins with a character of its own.
+            let known = write(&model.parameters, &arguments.prompt, 0, 0.0, &mut stream).is_ok();
+            let prompt = if known || arguments.prompt != "\n" { &arguments.prompt } else { "" };
+            write(&model.parameters, prompt, arguments.length, arguments.temperature, &mut stream)
         })
         .transpose()
         .map_err(request)?;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use sordino::grammar::{Key, Listing, unknown};
+use sordino::optim::CURVES;
 use sordino::recipe::{AXES, Axis, ROWS, Row};
 
 use crate::arguments::List;
@@ -104,6 +105,13 @@ pub fn explain(name: &str) -> Done {
             found = true;
         }
     }
+    for curve in CURVES.iter().map(|c| c.listing()).filter(|l| l.name == name) {
+        say!("optim.schedule={}: {}", curve.name, curve.about);
+        for key in curve.keys {
+            say!("  {:<28} {}", format!("{}({}={})", curve.name, key.name, key.default), key.about);
+        }
+        found = true;
+    }
     for entry in tasks::ENTRIES.iter().filter(|e| e.listing.name == name) {
         say!("task {}: {}", entry.listing.name, entry.listing.about);
         keys("task", entry.listing.keys.iter());
@@ -117,6 +125,7 @@ pub fn explain(name: &str) -> Done {
     }
     let elements: Vec<Listing> = AXES.iter().flat_map(|a| (a.elements)()).collect();
     let names = ROWS.iter().map(|r| r.name).chain(AXES.iter().map(|a| a.name));
+    let names = names.chain(CURVES.iter().map(|c| c.name));
     let names = names.chain(elements.iter().map(|l| l.name)).chain(tasks::ENTRIES.iter().map(|e| e.listing.name));
     Err(request(unknown("name", name, names)))
 }

@@ -8,8 +8,11 @@ use sordino::grammar::{Element, Value};
 use sordino::recipe::{Recipe, check};
 use sordino_lab::experiment::{Header, Plan};
 
-use crate::arguments::Scale;
+use crate::arguments::{Scale, WORKERS};
 use crate::tasks::{self, Length, Made};
+
+/// The most steps of a run.
+const STEPS: u64 = 1 << 40;
 
 /// A plan with the task it is for.
 pub struct Planned {
@@ -41,7 +44,13 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     } else {
         Recipe::named(name)?
     };
-    let from_file = |key: &str| given.get(key).and_then(toml::Value::as_integer).and_then(|n| u64::try_from(n).ok());
+    let from_file = |key: &str, most: u64| match given.get(key) {
+        None => Ok(None),
+        Some(value) => match value.as_integer().and_then(|n| u64::try_from(n).ok()) {
+            Some(n) if (1..=most).contains(&n) => Ok(Some(n)),
+            _ => bail!("`{key}` in {name} must be a whole number from 1 to {most}, `{value}` came"),
+        },
+    };
     let own_task = recipe.choice("task")?.clone();
     if let Some(task) = &scale.task {
         recipe.choose("task", &Element::parse(task)?)?;
@@ -60,13 +69,14 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     recipe.resolve(&entry.defaults)?;
     check(&recipe)?;
 
-    let workers = scale.workers.or_else(|| from_file("workers")).unwrap_or(4) as usize;
+    let workers = scale.workers.map_or_else(|| from_file("workers", WORKERS), |n| Ok(Some(n)))?.unwrap_or(4) as usize;
     let data = match (&scale.data, given.get("data").and_then(toml::Value::as_str)) {
         (Some(path), _) => Some(path.clone()),
         (None, path) => path.map(PathBuf::from),
     };
     let data = data.map(|p| p.canonicalize().unwrap_or(p));
-    let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, workers, seed, data.as_ref())?;
+    let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, workers, seed, data.as_ref(), 0)?;
+    made.task.workload(0, workers, seed)?;
 
     let rows = made.task.rows();
     let batch_rows = match recipe.choice("local")?.named.get("batch") {
@@ -74,12 +84,13 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         _ => rows.div_ceil(workers),
     };
     let epoch = (rows / (batch_rows * workers).max(1)).max(1) as f64;
-    let steps = match (scale.steps.or_else(|| from_file("steps")), scale.epochs, entry.length) {
-        (_, Some(epochs), _) if epochs > 0.0 && epochs.is_finite() => ((epochs * epoch).round() as u64).max(1),
-        (_, Some(epochs), _) => bail!("--epochs must be above 0, {epochs} came"),
-        (None, None, Length::Epochs(epochs)) => ((epochs * epoch).round() as u64).max(1),
-        (Some(steps), None, _) | (None, None, Length::Steps(steps)) => steps,
-    };
+    let steps =
+        match (scale.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?, scale.epochs, entry.length) {
+            (_, Some(epochs), _) if epochs > 0.0 && epochs.is_finite() => ((epochs * epoch).round() as u64).max(1),
+            (_, Some(epochs), _) => bail!("--epochs must be above 0, {epochs} came"),
+            (None, None, Length::Epochs(epochs)) => ((epochs * epoch).round() as u64).max(1),
+            (Some(steps), None, _) | (None, None, Length::Steps(steps)) => steps,
+        };
     let until_loss = scale.until.as_deref().map(until).transpose()?;
     let label = [&[recipe.method.as_str()][..], &own].concat().join(" ");
     let header = Header {
@@ -164,6 +175,9 @@ pub fn fresh(label: &str) -> PathBuf {
 
 /// Refuses a folder that already holds a run: nothing is overwritten.
 pub fn vacant(out: &Path) -> anyhow::Result<()> {
+    if out.exists() && !out.is_dir() {
+        bail!("{} is a file; name a folder with --out", out.display());
+    }
     if out.join("recipe.toml").exists() || out.join("summary.json").exists() {
         bail!("{} already holds a run; go on with it (--resume {0}) or name another folder with --out", out.display());
     }

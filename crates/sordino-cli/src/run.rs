@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use sordino::base::Kind;
 use sordino::grammar::Element;
 use sordino_lab::experiment::{self, Ended, Plan};
 use sordino_lab::record::Run as Recorded;
@@ -24,7 +25,7 @@ pub fn run(arguments: &Run) -> Done {
         return Err(request(anyhow::anyhow!("which method? name one, for example qsr; `sordino methods` lists them")));
     };
     let first = scale.seed.unwrap_or(0);
-    let planned: Vec<Planned> = (first..first + scale.seeds)
+    let planned: Vec<Planned> = (first..first.saturating_add(scale.seeds))
         .map(|seed| {
             let planned = plans::plan(method, scale, seed)?;
             let label = [&[planned.label.clone()][..], &scale.sets].concat().join(" ");
@@ -69,7 +70,7 @@ pub fn train(mut planned: Planned, folder: &Path, quiet: bool, width: usize) -> 
     planned.plan.out = Some(folder.to_path_buf());
     planned.plan.header.label.clone_from(&planned.label);
     let line = Line::new(&planned.label, width, quiet);
-    let ended = experiment::run(&*planned.made.task, &planned.plan, &clock::real(), &line).map_err(failed)?;
+    let ended = experiment::run(&*planned.made.task, &planned.plan, &clock::real(), &line).map_err(blamed)?;
     let s = &ended.summary;
     let accuracy = s.accuracy.map(|a| format!("accuracy {:.2} %, ", 100.0 * a)).unwrap_or_default();
     let verdict = if s.diverged { "diverged, ".to_owned() } else { accuracy };
@@ -81,6 +82,14 @@ pub fn train(mut planned: Planned, folder: &Path, quiet: bool, width: usize) -> 
     report::write(&folder.join("report.html"), &title(std::slice::from_ref(&view)), std::slice::from_ref(&view))
         .map_err(failed)?;
     Ok((ended, view))
+}
+
+/// Puts an error of a run where it belongs: a request that only the run could see to be wrong is still one.
+fn blamed(error: sordino::Error) -> Failure {
+    match error.kind() {
+        Kind::Request | Kind::Data | Kind::Mismatch => request(error),
+        _ => failed(error),
+    }
 }
 
 /// What a report is called.
@@ -98,7 +107,7 @@ fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
     let element = plan.recipe.choice("task")?.clone();
     let entry = tasks::entry(&element.name)?;
     let data = plan.header.data.as_ref().map(PathBuf::from);
-    let made = entry.make(&element, plan.recipe.choice("partition")?, plan.workers, plan.seed, data.as_ref())?;
+    let made = entry.make(&element, plan.recipe.choice("partition")?, plan.workers, plan.seed, data.as_ref(), 0)?;
     if made.task.fingerprint() != plan.header.data_hash {
         bail!(
             "the data of task {element} are not those that the run in {} began with; put them back to resume",
@@ -108,6 +117,12 @@ fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
     plan.environment = plans::environment();
     plan.cores = plans::cores();
     Ok(Planned { label: plan.header.label.clone(), plan, made })
+}
+
+/// Whether a task as asked for is the run's.
+fn same_task(asked: &str, is: &Element) -> bool {
+    let normal = Element::parse(asked).and_then(|e| tasks::entry(&e.name)?.listing.normalise(&e));
+    normal.is_ok_and(|e| e == *is || (e.named.is_empty() && e.name == is.name))
 }
 
 /// Names the first difference between what is asked and what the run in the folder is.
@@ -123,7 +138,7 @@ fn refuse_changes(plan: &Plan, arguments: &Run, directory: &Path) -> anyhow::Res
         differs("method", method, &plan.recipe.method)?;
     }
     let task = plan.recipe.choice("task")?;
-    if let Some(asked) = scale.task.as_ref().filter(|t| Element::parse(t).map_or(true, |e| e.name != task.name)) {
+    if let Some(asked) = scale.task.as_ref().filter(|t| !same_task(t, task)) {
         differs("task", asked, task)?;
     }
     let numbers = [
@@ -131,6 +146,7 @@ fn refuse_changes(plan: &Plan, arguments: &Run, directory: &Path) -> anyhow::Res
         ("--steps", scale.steps, plan.steps),
         ("--seed", scale.seed, plan.seed),
         ("--eval-every", scale.eval_every, plan.eval_every),
+        ("--checkpoint-every", scale.checkpoint_every, plan.checkpoint_every.unwrap_or(0)),
     ];
     for (what, asked, is) in numbers {
         if let Some(asked) = asked.filter(|a| *a != is) {

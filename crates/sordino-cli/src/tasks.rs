@@ -45,6 +45,8 @@ struct Ask<'a> {
     workers: usize,
     seed: u64,
     data: Option<&'a Path>,
+    /// Features that a linear model has at least.
+    features: usize,
 }
 
 /// Text that a trained model writes.
@@ -109,7 +111,7 @@ pub const ENTRIES: &[Entry] = &[
         defaults: neural(0.1, 2e-3, 32, 4.0),
         length: Length::Epochs(6.0),
         looks: 5,
-        make: |ask| images(ask, "fashion", ResNet20 { width: ask.args.count("width", 1)? as usize }),
+        make: |ask| images(ask, "fashion", ResNet20 { width: most(&ask.args, "width", 1024)? }),
     },
     Entry {
         listing: task("logistic", "logistic regression over a LibSVM file, named by --data FILE", &[L2, NONCONVEX]),
@@ -153,7 +155,7 @@ pub const ENTRIES: &[Entry] = &[
         looks: 50,
         make: |ask| {
             Ok(plain(Polynomial {
-                dim: ask.args.count("dim", 1)? as usize,
+                dim: most(&ask.args, "dim", 100_000_000)?,
                 spread: ask.args.positive_or_zero("spread")?,
                 noise: ask.args.positive_or_zero("noise")?,
                 start: ask.args.number("start")?,
@@ -179,7 +181,7 @@ pub const ENTRIES: &[Entry] = &[
         looks: 50,
         make: |ask| {
             Ok(plain(Quadratic {
-                dim: ask.args.count("dim", 1)? as usize,
+                dim: most(&ask.args, "dim", 100_000_000)?,
                 low: ask.args.positive("low")?,
                 high: ask.args.positive("high")?,
                 spread: ask.args.positive_or_zero("spread")?,
@@ -224,6 +226,7 @@ impl Entry {
         workers: usize,
         seed: u64,
         data: Option<&PathBuf>,
+        features: usize,
     ) -> Result<Made> {
         let args = self.listing.resolve(element)?;
         let data = data.map(PathBuf::as_path);
@@ -243,9 +246,18 @@ impl Entry {
                 self.listing.name
             )));
         }
-        (self.make)(&Ask { name: self.listing.name, args, partition, workers, seed, data })
+        (self.make)(&Ask { name: self.listing.name, args, partition, workers, seed, data, features })
             .map_err(|e| e.within(format!("task {element}")))
     }
+}
+
+/// A count of at most so many: what fits into a machine.
+fn most(args: &Args, key: &str, most: u64) -> Result<usize> {
+    let count = args.count(key, 1)?;
+    if count > most {
+        return Err(Error::request(format!("`{key}` is at most {most}, {count} came")));
+    }
+    Ok(count as usize)
 }
 
 fn plain(task: impl Task + 'static) -> Made {
@@ -328,6 +340,13 @@ fn speakers(set: &TextSet) -> Vec<u32> {
 
 fn regression(ask: &Ask, train: SparseSet, test: Option<SparseSet>) -> Result<Made> {
     let features = train.features.max(test.as_ref().map_or(0, |t| t.features));
+    if ask.features > 0 && features > ask.features {
+        return Err(Error::request(format!(
+            "the data have a feature {features}, but the model was trained with {}",
+            ask.features
+        )));
+    }
+    let features = features.max(ask.features);
     let classes = train.classes();
     let deal = deal(ask, train.rows(), Some(&classes), None)?;
     let data = train.fingerprint();

@@ -49,6 +49,17 @@ pub fn read(path: &Path, layout: &Layout) -> Result<Model> {
     decode(&path.display().to_string(), &files::read_bytes(path)?, layout)
 }
 
+/// How many entries each tensor of a model has, in the order of names.
+pub fn read_lengths(path: &Path) -> Result<Vec<usize>> {
+    let (name, bytes) = (path.display().to_string(), files::read_bytes(path)?);
+    let tensors = SafeTensors::deserialize(&bytes)
+        .map_err(|e| Error::data(format!("{name}: expected a model in the safetensors format, but {e}")))?;
+    let mut named: Vec<(String, usize)> =
+        tensors.iter().map(|(name, view)| (name.to_owned(), view.shape().iter().product())).collect();
+    named.sort();
+    Ok(named.into_iter().map(|(_, length)| length).collect())
+}
+
 /// Reads only where a model comes from.
 pub fn read_origin(path: &Path) -> Result<Origin> {
     origin(&path.display().to_string(), &files::read_bytes(path)?)

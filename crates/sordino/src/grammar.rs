@@ -232,6 +232,7 @@ pub fn build<T>(axis: &str, entries: &[&Entry<T>], element: &Element) -> Result<
 pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
     let mut known: Vec<&str> = known.into_iter().collect();
     known.sort_unstable();
+    known.dedup();
     let distance = |k: &str| strsim::osa_distance(&k.to_lowercase(), &name.to_lowercase());
     let nearest = known.iter().min_by_key(|k| distance(k)).filter(|k| distance(k) <= 1 + name.len() / 2);
     let hint = match nearest {

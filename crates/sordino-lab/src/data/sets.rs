@@ -122,8 +122,14 @@ impl SparseSet {
         self.labels.iter().map(|l| values.partition_point(|v| v.total_cmp(l).is_lt()) as u32).collect()
     }
 
-    /// The two labels of a binary problem as -1 (the lower) and +1, however the file wrote them.
+    /// The two labels of a binary problem as -1 (the lower) and +1, however the file wrote them. Labels that are all -1
+    /// or +1, or all 0 or 1, keep their meaning even where only one of the two occurs.
     pub fn signs(&self) -> Result<Vec<f32>> {
+        for low in [-1.0, 0.0] {
+            if self.labels.iter().all(|l| *l == low || *l == 1.0) {
+                return Ok(self.labels.iter().map(|l| if *l == low { -1.0 } else { 1.0 }).collect());
+            }
+        }
         match self.label_values().as_slice() {
             [low, _] => Ok(self.labels.iter().map(|l| if l == low { -1.0 } else { 1.0 }).collect()),
             values => {

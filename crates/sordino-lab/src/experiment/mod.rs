@@ -109,7 +109,7 @@ pub fn run(task: &dyn Task, plan: &Plan, clock: &Arc<dyn Clock>, observer: &dyn 
     if plan.workers == 0 {
         return Err(Error::request("a run needs at least one worker, 0 came; use --workers 4"));
     }
-    let desk = rank::Desk::open(task, plan, clock)?;
+    let desk = rank::Desk::open(task, plan)?;
     let ports: Vec<_> = connect(plan.workers).into_iter().map(|port| Metered::new(port, Arc::clone(clock))).collect();
     let ran = on_threads(ports, |port| work(task, plan, Box::new(port) as Box<dyn Port>, clock, observer, &desk));
     match ran {

@@ -41,6 +41,8 @@ struct Kept {
     model: Start,
     ledger: Ledger,
     told: Option<Told>,
+    /// What the ranks knew when training broke off.
+    last_words: Vec<Account>,
     wall: f64,
     /// Seconds spent looking at the model and writing files: not training.
     aside: f64,
@@ -49,9 +51,30 @@ struct Kept {
     interrupted: bool,
 }
 
+impl Kept {
+    /// Brings the last point up to where training broke off; what was not measured there is not known.
+    fn broken_off(&mut self, last: &mut Point) -> Result<()> {
+        let (rounds, steps) = self.told.map_or((0, 0), |t| (t.rounds, t.steps));
+        if rounds > last.round || rounds == 0 {
+            (last.train_loss, last.eval_loss, last.accuracy) = (f64::NAN, f64::NAN, None);
+        }
+        (last.round, last.step) = (rounds.max(last.round), steps.max(last.step));
+        if !self.last_words.is_empty() {
+            let mean = |of: &dyn Fn(&Account) -> f64| {
+                self.last_words.iter().map(of).sum::<f64>() / self.last_words.len() as f64
+            };
+            last.compute_seconds = mean(&|a| a.compute);
+            last.wait_seconds = mean(&|a| a.wait);
+            last.exchange_seconds = mean(&|a| (a.close - a.wait).max(0.0));
+            self.ledger = whole(&self.last_words)?;
+        }
+        Ok(())
+    }
+}
+
 impl Desk {
     /// Opens the record: a new one, or the one that a checkpoint goes on from.
-    pub fn open(task: &dyn Task, plan: &Plan, _clock: &Arc<dyn Clock>) -> Result<Self> {
+    pub fn open(task: &dyn Task, plan: &Plan) -> Result<Self> {
         let probe = task.workload(0, plan.workers, plan.seed)?;
         let (layout, model) = (probe.layout().clone(), probe.start(plan.seed));
         let mut kept = Kept {
@@ -60,6 +83,7 @@ impl Desk {
             model,
             ledger: Ledger::default(),
             told: None,
+            last_words: Vec::new(),
             wall: 0.0,
             aside: 0.0,
             cpu: 0.0,
@@ -83,6 +107,7 @@ impl Desk {
                 kept.points = read_points(&out.join(record::RECORD))?;
                 kept.ledger = ledger_of(&manifest.flows)?;
                 kept.wall = manifest.clocks.get("wall").copied().unwrap_or(0.0);
+                kept.aside = manifest.clocks.get("aside").copied().unwrap_or(0.0);
                 kept.cpu = manifest.clocks.get("cpu").copied().unwrap_or(0.0);
                 resumed = Some(manifest);
             } else {
@@ -100,8 +125,11 @@ impl Desk {
 
     /// Sums the run up and writes what is written at the end.
     pub(super) fn close(self, plan: &Plan, diverged: bool) -> Result<Ended> {
-        let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let last = kept.points.last().cloned().unwrap_or_default();
+        let mut kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut last = kept.points.last().cloned().unwrap_or_default();
+        if diverged {
+            kept.broken_off(&mut last)?;
+        }
         let (sent, received) = kept.ledger.busiest(plan.workers);
         let n = plan.workers as u64;
         let sync = |steps: u64| (steps * 8 * (n - 1) * self.layout.len() as u64).checked_div(n).unwrap_or(0);
@@ -175,12 +203,12 @@ pub fn work(
     let session = Session::new(worker, port);
     let began = clock.now() - desk.kept().wall;
     let mut bench = Bench { rank, session, plan, clock, desk, began, saved: clock.now(), rows: task.rows() };
-    bench.begin(&mut *workload)?;
+    if bench.begin(&mut *workload)? {
+        return bench.save();
+    }
     let worked = bench.rounds(&mut *workload, observer);
-    if rank == 0 && worked.as_ref().is_err_and(|e| e.kind() != Kind::Request) {
-        let mut kept = desk.kept();
-        kept.wall = clock.now() - bench.began;
-        kept.model.parameters = bench.session.worker().model().to_vec();
+    if worked.as_ref().is_err_and(|e| e.kind() != Kind::Request) {
+        bench.leave();
     }
     worked
 }
@@ -219,10 +247,10 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Goes on from the checkpoint, or looks at the model before training.
-    fn begin(&mut self, workload: &mut dyn Workload) -> Result<()> {
+    /// Goes on from the checkpoint, or looks at the model before training. True where the target is reached already.
+    fn begin(&mut self, workload: &mut dyn Workload) -> Result<bool> {
         let (Some(out), Some(manifest)) = (&self.plan.out, &self.desk.resumed) else {
-            return self.look(workload, None).map(|_| ());
+            return self.look(workload, None);
         };
         self.session.load(&checkpoint::load_rank(out, self.rank)?)?;
         let (whole, rank) = (ledger_of(&manifest.flows)?, self.rank);
@@ -235,10 +263,28 @@ impl Bench<'_> {
         }
         // A run that was at its end already has no round left that would look at the model.
         let model = self.session.evaluated(workload)?;
+        let mut kept = self.desk.kept();
         if self.rank == 0 {
-            self.desk.kept().model = model;
+            kept.model = model;
         }
-        Ok(())
+        // The record ends where the checkpoint was made, alike for all ranks.
+        Ok(kept.points.last().is_some_and(|p| p.round == manifest.round && self.reaches(p)))
+    }
+
+    /// Whether a point is at the target.
+    fn reaches(&self, point: &Point) -> bool {
+        self.plan.until_loss.is_some_and(|target| point.train_loss <= target)
+    }
+
+    /// Leaves what is known on the desk when training broke off: each rank its account, rank 0 the model too.
+    fn leave(&mut self) {
+        let account = self.account(None);
+        let mut kept = self.desk.kept();
+        kept.last_words.push(account);
+        if self.rank == 0 {
+            kept.wall = self.clock.now() - self.began;
+            kept.model.parameters = self.session.worker().model().to_vec();
+        }
     }
 
     fn rounds(&mut self, workload: &mut dyn Workload, observer: &dyn Observer) -> Result<()> {
@@ -255,7 +301,7 @@ impl Bench<'_> {
             if told.rounds % self.plan.eval_every.max(1) == 0 || self.session.done() || stop {
                 reached = self.look(workload, Some((&told, observer)))?;
             }
-            if told.flags & SAVE != 0 || stop || told.rounds == 1 {
+            if told.flags & SAVE != 0 || stop || reached || told.rounds == 1 {
                 self.save()?;
             }
             if stop || reached {
@@ -300,8 +346,8 @@ impl Bench<'_> {
         let all = self.accounts(after.map(|(told, _)| told))?;
         let mut verdict = vec![0];
         if self.rank == 0 {
-            let point = self.point(workload, &model, &all, after.map(|(told, _)| told))?;
-            verdict[0] = u8::from(self.plan.until_loss.is_some_and(|target| point.train_loss <= target));
+            let point = self.point(workload, &model, &all, after.map(|(told, _)| told), began)?;
+            verdict[0] = u8::from(self.reaches(&point));
             if let Some((_, observer)) = after {
                 observer.point(&point);
             }
@@ -322,15 +368,26 @@ impl Bench<'_> {
         Ok(verdict == [1])
     }
 
-    /// Everybody's account at rank 0, in rank order: a collective call.
-    fn accounts(&mut self, told: Option<&Told>) -> Result<Vec<Account>> {
+    /// This rank's account.
+    fn account(&mut self, told: Option<&Told>) -> Account {
         let Times { compute, cpu, close } = self.session.worker().times();
         let (wait, flows) = match self.session.port().meter() {
             Some(meter) => (meter.wait, flows_of(&meter.ledger)),
             None => (0.0, Vec::new()),
         };
-        let clip = told.map_or(0.0, |t| t.clipped as f64 / t.silence.max(1) as f64);
-        let account = Account { compute, cpu, close, wait, clip, residual: told.and_then(|t| t.residual_norm), flows };
+        let clip = told.map_or(0.0, |t| {
+            if self.plan.recipe.clips_steps() {
+                t.clipped as f64 / t.silence.max(1) as f64
+            } else {
+                t.shortened.min(1) as f64
+            }
+        });
+        Account { compute, cpu, close, wait, clip, residual: told.and_then(|t| t.residual_norm), flows }
+    }
+
+    /// Everybody's account at rank 0, in rank order: a collective call.
+    fn accounts(&mut self, told: Option<&Told>) -> Result<Vec<Account>> {
+        let account = self.account(told);
         let words = serde_json::to_vec(&account)
             .map_err(|e| Error::data(format!("rank {}'s account cannot be written: {e}", self.rank)))?;
         let all = report(self.session.port(), &words)?;
@@ -346,6 +403,7 @@ impl Bench<'_> {
         model: &Start,
         accounts: &[Account],
         told: Option<&Told>,
+        began: f64,
     ) -> Result<Point> {
         let mean = |of: &dyn Fn(&Account) -> f64| accounts.iter().map(of).sum::<f64>() / accounts.len().max(1) as f64;
         let (compute, close, wait) = (mean(&|a| a.compute), mean(&|a| a.close), mean(&|a| a.wait));
@@ -355,6 +413,7 @@ impl Bench<'_> {
         let test = workload.evaluate(&model.parameters, &model.buffers, Split::Test)?;
         let (sent, received) = ledger.busiest(self.plan.workers);
         let step = told.map_or(0, |t| t.steps);
+        let clips = self.plan.recipe.clips_steps() || self.plan.recipe.clips_offers();
         let mut kept = self.desk.kept();
         kept.ledger = ledger;
         kept.cpu = accounts.iter().map(|a| a.cpu).sum();
@@ -367,13 +426,13 @@ impl Bench<'_> {
             accuracy: test.or(train).and_then(|m| m.accuracy),
             bytes_sent: sent,
             bytes_received: received,
-            seconds: self.clock.now() - self.began - kept.aside,
+            seconds: began - self.began - kept.aside,
             compute_seconds: compute,
             wait_seconds: wait,
             exchange_seconds: (close - wait).max(0.0),
             rate: told.map_or(f64::NAN, |t| t.rate),
             silence: told.map_or(0, |t| t.silence),
-            clip_fraction: self.plan.recipe.clips().then_some(mean(&|a| a.clip)),
+            clip_fraction: clips.then_some(mean(&|a| a.clip)),
             residual_norm: remembers.then_some(mean(&|a| a.residual.unwrap_or(0.0))),
             ..Point::default()
         })

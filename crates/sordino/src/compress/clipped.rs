@@ -43,12 +43,13 @@ pub struct Clipped {
     tau: f64,
     inner: Box<dyn Compressor>,
     scaled: Vec<f32>,
+    shortened: u64,
 }
 
 impl Clipped {
     /// Clips to norm `tau` > 0, then `inner`.
     pub fn new(tau: f64, inner: Box<dyn Compressor>) -> Self {
-        Self { tau, inner, scaled: Vec::new() }
+        Self { tau, inner, scaled: Vec::new(), shortened: 0 }
     }
 
     /// Writes the clipped vector to `scaled`, or answers false where it is short enough as it is.
@@ -58,6 +59,7 @@ impl Clipped {
             return false;
         }
         let factor = self.tau / norm * (1.0 - f64::from(f32::EPSILON));
+        self.shortened += 1;
         self.scaled.clear();
         self.scaled.extend(given.iter().map(|v| (f64::from(*v) * factor) as f32));
         true
@@ -96,6 +98,10 @@ impl Compressor for Clipped {
 
     fn saturated(&self) -> u64 {
         self.inner.saturated()
+    }
+
+    fn shortened(&mut self) -> u64 {
+        std::mem::take(&mut self.shortened) + self.inner.shortened()
     }
 }
 

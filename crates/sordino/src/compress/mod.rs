@@ -167,6 +167,11 @@ pub trait Compressor: Send {
     fn saturated(&self) -> u64 {
         0
     }
+
+    /// How many vectors were shortened by clipping since the last call.
+    fn shortened(&mut self) -> u64 {
+        0
+    }
 }
 
 /// The linear face of a compressor: project, add up, lift equals the operation on the sum.

@@ -26,7 +26,9 @@ pub fn open(w: &mut Worker, port: &mut dyn Port) -> Result<u64> {
     w.decide_silence();
     let frame = w.frame(0);
     if let Some(owed) = w.feedback.share(w.round) {
+        let began = w.clock.now();
         w.average.of(port, &Purpose::Residual, frame, owed)?;
+        w.talked_since(began);
     }
     w.point.copy_from_slice(&w.model);
     w.feedback.look_ahead(&mut w.point);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::premises::Premises;
 use super::session::Parts;
 use crate::aggregate::Aggregator;
-use crate::base::{Layout, Purpose, Result, State};
+use crate::base::{Layout, Purpose, Result, State, flat};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
 use crate::exchange::{self, Average, Exchange, Frame, Talk};
@@ -32,6 +32,8 @@ pub struct Told {
     pub loss: f64,
     /// How many of the round's steps were shortened by clipping.
     pub clipped: u64,
+    /// How many offers were shortened by clipping before they were sent (0 or 1).
+    pub shortened: u64,
     /// ‖what the feedback remembers‖.
     pub residual_norm: Option<f64>,
     /// What rank 0 decided for everybody.
@@ -45,7 +47,7 @@ pub struct Times {
     pub compute: f64,
     /// Processor time in local steps.
     pub cpu: f64,
-    /// From `close` to the end of the round, waiting included.
+    /// In sharing and from `close` to the end of the round, waiting included.
     pub close: f64,
 }
 
@@ -183,6 +185,11 @@ impl Worker {
         self.times
     }
 
+    /// Counts what talking since `began` took.
+    pub(super) fn talked_since(&mut self, began: f64) {
+        self.times.close += self.clock.now() - began;
+    }
+
     /// The unit in which this worker offers.
     pub fn payload(&self) -> Payload {
         self.payload
@@ -267,7 +274,8 @@ impl Worker {
             Meeting::Reset => self.optimizer.chain.reset(),
             Meeting::Average => {
                 for moment in self.optimizer.chain.moments() {
-                    self.average.of(port, &Purpose::Aside("moments".into()), frame, moment)?;
+                    let purpose = Purpose::Aside("moments".into());
+                    self.average.by(&mut *self.aggregator, &self.weights, port, &purpose, frame, moment)?;
                 }
             }
         }
@@ -279,7 +287,7 @@ impl Worker {
         self.previous_rate = Some(rate);
         self.round += 1;
         self.step += self.silence;
-        self.times.close += self.clock.now() - began;
+        self.talked_since(began);
         let spent = std::mem::take(&mut self.spent);
         let clipped = spent.clipped + self.optimizer.chain.clipped_steps();
         Told {
@@ -289,6 +297,7 @@ impl Worker {
             rate,
             loss: spent.loss,
             clipped,
+            shortened: self.compressor.shortened(),
             residual_norm: self.feedback.norm(),
             flags,
         }
@@ -301,23 +310,53 @@ impl Worker {
         if self.feedback.evaluates_ahead() {
             let mut owed = self.feedback.owed().map_or_else(|| vec![0.0; parameters.len()], <[f32]>::to_vec);
             self.average.of(port, &Purpose::Evaluate, frame, &mut owed)?;
-            crate::base::flat::subtract(&mut parameters, &owed);
+            flat::subtract(&mut parameters, &owed);
         }
         let mut buffers = self.buffers.clone();
         if !buffers.is_empty() {
             if let Buffers::Reestimate(batches) = self.buffer_rule {
-                let mut unused = vec![0.0; parameters.len()];
-                for i in 0..batches {
-                    // Steps far beyond any run, so that no training batch is looked at twice for it.
-                    let draw = Draw { seed: self.seed, client: self.client, step: (1 << 40) + i, batch: self.batch };
-                    workload.gradient(&parameters, &mut buffers, &draw, &mut unused)?;
-                }
+                self.reestimate(&parameters, &mut buffers, batches, workload)?;
             }
             if matches!(self.buffer_rule, Buffers::Local | Buffers::Reestimate(_)) {
                 self.average.of(port, &Purpose::Evaluate, frame, &mut buffers)?;
             }
         }
         Ok(Start { parameters, buffers })
+    }
+
+    /// Averages what `batches` batches say of the buffers at `parameters`, nothing of the old ones left.
+    ///
+    /// A running statistic moves as b ← ρb + (1 − ρ)s. From b = 0 a batch leaves (1 − ρ)s; from b = 1 it leaves ρ more.
+    fn reestimate(
+        &self,
+        parameters: &[f32],
+        buffers: &mut [f32],
+        batches: u64,
+        workload: &mut dyn Workload,
+    ) -> Result<()> {
+        let mut unused = vec![0.0; parameters.len()];
+        // Steps far beyond any run, so that no training batch is looked at twice for it.
+        let draw = |i| Draw { seed: self.seed, client: self.client, step: (1 << 40) + i, batch: self.batch };
+        let mut sum = vec![0.0; buffers.len()];
+        let mut ones = vec![1.0; buffers.len()];
+        workload.gradient(parameters, &mut ones, &draw(0), &mut unused)?;
+        let mut first = Vec::new();
+        for i in 0..batches {
+            let mut zeros = vec![0.0; buffers.len()];
+            workload.gradient(parameters, &mut zeros, &draw(i), &mut unused)?;
+            flat::add(&mut sum, &zeros);
+            if i == 0 {
+                first = zeros;
+            }
+        }
+        for (((b, s), one), zero) in buffers.iter_mut().zip(&sum).zip(&ones).zip(&first) {
+            let moves = 1.0 - (one - zero);
+            // What does not move is no statistic (a constant, a counter) and stays.
+            if moves > 1e-6 {
+                *b = s / batches as f32 / moves;
+            }
+        }
+        Ok(())
     }
 
     /// Everything this worker remembers.

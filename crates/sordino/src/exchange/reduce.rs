@@ -185,6 +185,22 @@ impl Average {
         self.scatter.agree(port, purpose, frame, &mut self.mean, &|_| 1.0, vector)?;
         Ok(())
     }
+
+    /// Overwrites everybody's `vector` with what `aggregator` makes of all, by the given weights (none: all 1).
+    pub fn by(
+        &mut self,
+        aggregator: &mut dyn Aggregator,
+        weights: &[f32],
+        port: &mut dyn Port,
+        purpose: &Purpose,
+        frame: Frame,
+        vector: &mut [f32],
+    ) -> Result<()> {
+        let weight = |rank: usize| weights.get(rank).copied().unwrap_or(1.0);
+        self.scatter.send(port, purpose, frame, vector)?;
+        self.scatter.agree(port, purpose, frame, aggregator, &weight, vector)?;
+        Ok(())
+    }
 }
 
 /// Overwrites everybody's vector with rank 0's.

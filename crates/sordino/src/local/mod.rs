@@ -4,7 +4,7 @@ mod descent;
 
 pub use descent::Descent;
 
-use crate::base::{Layout, Result};
+use crate::base::{Error, Layout, Result};
 use crate::grammar::{Args, Entry, Key, Value};
 use crate::optim::Optimizer;
 use crate::workload::{Batch, Workload};
@@ -78,7 +78,11 @@ pub const ENTRIES: &[&Entry<Settings>] = &[&Entry {
     about: "steps of the base optimizer on mini-batches",
     keys: &[
         Key { name: "batch", default: "auto", about: "rows per worker and step, or full; auto takes the task's" },
-        Key { name: "state", default: "keep", about: "what a meeting does to optimizer state: keep, reset, average" },
+        Key {
+            name: "state",
+            default: "keep",
+            about: "what a meeting does to optimizer state: keep, reset, average; auto: reset for SGD, keep for Adam",
+        },
     ],
     build: |args| {
         let state = [Meeting::Keep, Meeting::Reset, Meeting::Average];
@@ -86,12 +90,21 @@ pub const ENTRIES: &[&Entry<Settings>] = &[&Entry {
     },
 }];
 
+/// The most rows of a mini-batch.
+const MOST_ROWS: u64 = 1_000_000;
+
 fn batch(args: &Args) -> Result<Batch> {
     if let Ok(Value::Element(_)) = args.element("batch").map(|e| Value::Element(e.clone())) {
         args.choice("batch", &["full"])?;
         return Ok(Batch::Full);
     }
-    Ok(Batch::Rows(args.count("batch", 1)? as usize))
+    let rows = args.count("batch", 1)?;
+    if rows > MOST_ROWS {
+        return Err(Error::request(format!(
+            "`batch` of `descent` is at most {MOST_ROWS} rows, {rows} came; `full` takes all rows of a worker"
+        )));
+    }
+    Ok(Batch::Rows(rows as usize))
 }
 
 /// Builds the settings that an element names.

@@ -62,6 +62,12 @@ impl Transform for Adam {
         vec![&mut self.first, &mut self.second]
     }
 
+    fn reset(&mut self) {
+        self.first.fill(0.0);
+        self.second.fill(0.0);
+        self.steps = 0;
+    }
+
     fn save(&self, state: &mut State) {
         state.put_numbers("steps", &[self.steps]);
         if !self.first.is_empty() {

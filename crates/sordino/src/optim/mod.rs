@@ -66,6 +66,13 @@ pub trait Transform: Send {
         Vec::new()
     }
 
+    /// Forgets all history, as if fresh.
+    fn reset(&mut self) {
+        for moment in self.moments() {
+            moment.fill(0.0);
+        }
+    }
+
     /// How many steps were shortened by clipping since the last call.
     fn clipped_steps(&mut self) -> u64 {
         0
@@ -94,13 +101,6 @@ impl Chain {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Forgets all moments (`local.state = reset`).
-    pub fn reset(&mut self) {
-        for moment in self.moments() {
-            moment.fill(0.0);
-        }
-    }
 }
 
 impl Transform for Chain {
@@ -112,6 +112,12 @@ impl Transform for Chain {
 
     fn moments(&mut self) -> Vec<&mut Vec<f32>> {
         self.0.iter_mut().flat_map(|link| link.moments()).collect()
+    }
+
+    fn reset(&mut self) {
+        for link in &mut self.0 {
+            link.reset();
+        }
     }
 
     fn clipped_steps(&mut self) -> u64 {

@@ -1,4 +1,26 @@
-//! The outer step: what the mean displacement goes through before it moves the model.
+//! Outer: what the mean displacement goes through before it moves the model.
+//!
+//! # What it does
+//! Puts momentum or Adam, and a rate, between what was agreed and the model: optimizers over rounds instead of steps.
+//!
+//! # The step
+//! ```text
+//! none        x ← x − D
+//! momentum    m ← βm + D;  x ← x − rate·m                (nesterov: rate·(D + βm);  per_rate: D/η in, times η out)
+//! adam        x ← x − rate·Adam(D)
+//! ```
+//! # Contract
+//! D is the agreed displacement, in parameter units; η the rate of the round's first step. β = 0 with rate 1 is none.
+//!
+//! # When it helps, when it hurts
+//! Many local steps make small agreed moves in a steady direction, which momentum over rounds speeds up. `per_rate`
+//! divides by the rate: a rate that warms up from almost nothing fills its buffer with huge numbers.
+//!
+//! # Reference
+//! FedMom (2002.02090), SlowMo (1910.00643), DiLoCo (2311.08105), adaptive federated optimization (2003.00295).
+//!
+//! # Deviations from the paper
+//! Adam corrects its bias, which the federated paper does not.
 
 use super::{Adam, At, Chain, Momentum, PerRate, Transform};
 use crate::base::{Result, flat};

@@ -72,6 +72,10 @@ impl<T: Transform> Transform for PerRate<T> {
         self.0.moments()
     }
 
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+
     fn save(&self, state: &mut crate::base::State) {
         self.0.save(state);
     }

@@ -73,10 +73,16 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     fill(&mut optim, "rate", true, Value::Number(rate));
     let rate = number(&optim, "rate").unwrap_or(rate);
     fill(&mut optim, "schedule", true, Value::parse(defaults.anneal)?);
-    fill(&mut optim, "clip", false, Value::Number(rounded(rate * defaults.threshold)));
+    let gamma = rounded(rate * defaults.threshold);
+    // A rate of 0 makes no step that could be clipped.
+    let gamma = if gamma > 0.0 { Value::Number(gamma) } else { Value::Element(Element::word("none")) };
+    fill(&mut optim, "clip", false, gamma);
+    let optim_is_sgd = optim.name == "sgd";
     recipe.choose("optim", &optim)?;
 
     let mut local = recipe.choice("local")?.clone();
+    let keep = Value::Element(Element::word(if optim_is_sgd { "reset" } else { "keep" }));
+    fill(&mut local, "state", false, keep);
     fill(&mut local, "batch", true, Value::Number(defaults.batch as f64));
     recipe.choose("local", &local)?;
 

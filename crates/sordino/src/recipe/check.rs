@@ -73,7 +73,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
         Plan::Star { down, feedback: way_down } => {
             let down_class = compress::build(&down)?.class(&Layout::vector(4096));
             let differences = recipe.choice("feedback")?.name == "ef21";
-            if differences && down_class != Class::Lossless && way_down.name != "ef21" {
+            if differences && down_class != Class::Lossless && way_down.name == "none" {
                 return refuse(
                     "feedback",
                     "exchange",

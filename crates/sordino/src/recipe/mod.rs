@@ -122,10 +122,18 @@ impl Recipe {
     }
 
     /// Whether local steps may be shortened by clipping.
-    pub fn clips(&self) -> bool {
+    pub fn clips_steps(&self) -> bool {
+        self.limits("optim", "clip") || self.limits("optim", "max_norm")
+    }
+
+    /// Whether offers may be shortened by clipping before they are sent.
+    pub fn clips_offers(&self) -> bool {
+        self.choices["compress"].name == "clipped" || self.limits("compress", "clip")
+    }
+
+    fn limits(&self, axis: &str, key: &str) -> bool {
         let none = Value::Element(Element::word("none"));
-        let set = |key: &str| self.choices["optim"].named.get(key).is_some_and(|v| *v != none);
-        set("clip") || set("max_norm")
+        self.choices[axis].named.get(key).is_some_and(|v| *v != none)
     }
 
     /// Replaces every `auto` by a number or a choice, from the task's defaults.
@@ -149,7 +157,7 @@ impl Recipe {
             compressor: compress::build(self.choice("compress")?)?,
             feedback: feedback::build(self.choice("feedback")?)?,
             aggregator: aggregate::build(self.choice("aggregate")?)?,
-            exchange: build_exchange(self.choice("exchange")?)?,
+            exchange: build_exchange(self.choice("exchange")?, &self.choice("feedback")?.name)?,
             outer: optim::build_outer(self.choice("outer")?)?,
             buffers: buffers::build(self.choice("buffers")?)?,
             clock,
@@ -158,11 +166,17 @@ impl Recipe {
     }
 }
 
-fn build_exchange(element: &Element) -> Result<Box<dyn Exchange>> {
+/// Builds the exchange. Under EF21 what goes up, and so what the server has to tell, is a *difference* to a shift that
+/// every rank holds; EF21 on the way down means that what is left of it is told later, which is a residual.
+fn build_exchange(element: &Element, up: &str) -> Result<Box<dyn Exchange>> {
     Ok(match exchange::plan(element)? {
         Plan::Gather => Box::new(Gather::default()),
         Plan::Reduce => Box::new(Reduce::default()),
-        Plan::Star { down, feedback } => Box::new(Star::new(compress::build(&down)?, feedback::build(&feedback)?)),
+        Plan::Star { down, feedback } => {
+            let differences = up == "ef21" && feedback.name == "ef21";
+            let way_down = if differences { Element::word("residual") } else { feedback };
+            Box::new(Star::new(compress::build(&down)?, feedback::build(&way_down)?))
+        }
         Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is built")),
     })
 }

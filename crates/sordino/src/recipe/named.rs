@@ -210,12 +210,12 @@ pub const ROWS: &[Row] = &[
         paper: "SlowMo, arXiv 1910.00643",
         choices: &[
             ("optim", "sgd(schedule=cosine)"),
-            ("local", "descent(state=reset)"),
+            ("local", "descent(state=auto)"),
             ("schedule", "constant(12)"),
             ("exchange", "auto"),
             ("outer", "momentum(0.7, per_rate=true)"),
         ],
-        notes: "alpha 1, beta between 0.4 and 0.8, 12 steps as for CIFAR. With optim=adamw set local.state=keep. The buffer is \
+        notes: "alpha 1, beta between 0.4 and 0.8, 12 steps as for CIFAR. local.state=auto resets SGD's momentum at a meeting and keeps Adam's. The buffer is \
                 in gradient units, so a rate that warms up from almost nothing fills it with huge numbers: no warm-up.",
     },
     Row {
