@@ -27,6 +27,10 @@ fn wrong_requests_are_refused_with_status_2_and_a_cure() {
         ("explain qsrr", "did you mean `qsr`"),
         ("run sync-sgd --task mushrooms-logistic --set partition=dirichlet(alpha=0)", "alpha"),
         ("run sync-sgd --task quadratic --epochs 0", "--epochs must be above 0"),
+        ("run sync-sgd --task digits-mlp --set local.batch=1e12", "at most"),
+        ("run sync-sgd --task quadratic(dim=1e15)", "at most"),
+        ("run sync-sgd --task quadratic --seed 18446744073709551615", "--seed"),
+        ("run sync-sgd --task digits-mlp --data /tmp", "takes no --data"),
         ("train", "unrecognized"),
     ] {
         let scratch = Scratch::new("refused");
@@ -62,4 +66,23 @@ fn a_run_is_never_overwritten() {
     let (status, said) = refused(&words(&format!("run sync-sgd --task quadratic --steps 4 --out {out}")));
     assert_eq!(status, 2);
     assert!(said.contains("already holds a run") && said.contains("--resume"), "{said}");
+}
+
+#[test]
+fn a_recipe_file_is_held_to_what_the_flags_are_held_to() {
+    let scratch = Scratch::new("recipe-file");
+    let file = scratch.at("wrong.toml");
+    for (line, hint) in [
+        ("workers = 0", "workers"),
+        ("workers = -3", "workers"),
+        ("workers = \"four\"", "workers"),
+        ("workers = 100000", "workers"),
+        ("steps = 0", "steps"),
+        ("stps = 4", "did you mean `steps`"),
+    ] {
+        std::fs::write(&file, format!("method = \"sync-sgd\"\ntask = \"quadratic\"\n{line}\n")).unwrap();
+        let (status, said) = refused(&["run", &file, "--out", &scratch.at("run")]);
+        assert_eq!(status, 2, "{line}: {said}");
+        assert!(said.contains(hint), "{line}: {said}");
+    }
 }

@@ -100,3 +100,21 @@ fn other_choices_are_refused_by_name() {
     let (status, said) = refused(&words(&format!("run celgc --resume {out}")));
     assert!(status == 2 && said.contains("method"), "{said}");
 }
+
+#[test]
+fn a_reached_target_stays_reached_and_seconds_never_run_backwards() {
+    let scratch = Scratch::new("target");
+    let out = scratch.at("run");
+    prints(&words(&format!(
+        "run sync-sgd --task mushrooms-logistic --until loss=0.2 --eval-every 1 --checkpoint-every 2 --quiet --out {out}"
+    )));
+    let (model, steps) = (bytes(&out, "model.safetensors"), summary(&out)["steps"].clone());
+    prints(&words(&format!("run --resume {out} --quiet")));
+    assert_eq!((bytes(&out, "model.safetensors"), &summary(&out)["steps"]), (model, &steps));
+    let text = String::from_utf8(bytes(&out, "record.jsonl")).unwrap();
+    let seconds: Vec<f64> = text
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["seconds"].as_f64().unwrap())
+        .collect();
+    assert!(seconds.windows(2).all(|w| w[0] <= w[1]), "{seconds:?}");
+}

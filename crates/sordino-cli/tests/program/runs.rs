@@ -110,7 +110,9 @@ fn divergence_is_a_finding_and_not_a_failure() {
     let out = scratch.at("run");
     let said = prints(&words(&format!("run local-sgd --task polynomial --steps 64 --out {out}")));
     assert!(said.contains("diverged"), "{said}");
-    assert_eq!(summary(&out)["diverged"].as_bool(), Some(true));
+    let s = summary(&out);
+    assert_eq!(s["diverged"].as_bool(), Some(true));
+    assert!(s["train_loss"].is_null(), "a loss that was not measured is not known: {s}");
     let clipped = scratch.at("clipped");
     prints(&words(&format!("run celgc --task polynomial --steps 64 --out {clipped}")));
     assert_eq!(summary(&clipped)["diverged"].as_bool(), Some(false));
@@ -155,4 +157,45 @@ fn a_recipe_file_is_run_as_written_and_a_runs_own_recipe_runs_again() {
     assert_eq!(summary(&a)["rounds"].as_u64(), Some(4));
     prints(&["run", &format!("{a}/recipe.toml"), "--out", &b]);
     assert_eq!(bytes(&a, "model.safetensors"), bytes(&b, "model.safetensors"));
+}
+
+#[test]
+fn what_is_lost_both_ways_is_told_later() {
+    // Unequal workers, a tenth of the entries up and down: EF21 reaches the loss of the dense way, no feedback does not.
+    let scratch = Scratch::new("both-ways");
+    let loss = |name: &str, choices: &str| {
+        let out = scratch.at(name);
+        let task = "quadratic(dim=100,spread=1,skew=0.5)";
+        prints(&words(&format!("run {choices} --task {task} --steps 3000 --set optim.rate=0.1 --quiet --out {out}")));
+        summary(&out)["train_loss"].as_f64().unwrap()
+    };
+    let dense = loss("dense", "sync-sgd");
+    let up = "ef21 --set compress=topk(0.1)";
+    for way_down in ["ef21", "residual"] {
+        let found = loss(way_down, &format!("{up} --set exchange=star(down=topk(0.1),feedback={way_down})"));
+        assert!((found - dense).abs() < 1e-3 * dense, "{way_down}: {found}, dense {dense}");
+    }
+    let none = loss("none", "qsgd --set compress=topk(0.1)");
+    assert!(none > 1.01 * dense, "top-k alone reached {none}, dense {dense}");
+}
+
+#[test]
+fn a_problem_without_rows_is_evaluated_as_the_mean_over_its_workers() {
+    let scratch = Scratch::new("eval-quadratic");
+    let out = scratch.at("run");
+    prints(&words(&format!("run sync-sgd --task quadratic --steps 9 --workers 3 --out {out}")));
+    let metrics: serde_json::Value = serde_json::from_str(&prints(&["eval", &out, "--json"])).unwrap();
+    assert_eq!(metrics["metrics"]["train"]["loss"], summary(&out)["train_loss"]);
+}
+
+#[test]
+fn a_held_out_file_with_fewer_features_is_evaluated() {
+    let scratch = Scratch::new("held-out");
+    let (train, test, out) = (scratch.at("train"), scratch.at("test"), scratch.at("run"));
+    std::fs::write(&train, "1 1:1 4:1\n0 2:1\n1 1:2\n0 2:3 3:1\n").unwrap();
+    std::fs::write(&test, "1 1:1\n1 1:3 2:0.5\n").unwrap();
+    prints(&words(&format!("run sync-sgd --task logistic --data {train} --workers 2 --steps 20 --out {out}")));
+    let said = prints(&["eval", &out, "--data", &test, "--json"]);
+    let metrics: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(metrics["metrics"]["train"]["accuracy"].as_f64(), Some(1.0), "{said}");
 }

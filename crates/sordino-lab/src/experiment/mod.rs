@@ -118,3 +118,85 @@ pub fn run(task: &dyn Task, plan: &Plan, clock: &Arc<dyn Clock>, observer: &dyn 
         Err(e) => Err(e),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use sordino::fabric::Still;
+    use sordino::recipe::{Defaults, check};
+    use sordino::workload::Quadratic;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Counter {
+        rounds: AtomicU64,
+        points: AtomicU64,
+    }
+
+    impl Observer for Counter {
+        fn round(&self, _: &Progress) {
+            self.rounds.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn point(&self, _: &Point) {
+            self.points.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn plan(row: &str) -> Plan {
+        let mut recipe = Recipe::named(row).unwrap();
+        recipe.resolve(&Defaults::default()).unwrap();
+        check(&recipe).unwrap();
+        Plan {
+            recipe,
+            workers: 3,
+            seed: 2,
+            steps: 40,
+            batch_rows: 1,
+            until_loss: None,
+            eval_every: 4,
+            checkpoint_every: None,
+            out: None,
+            resume: false,
+            header: Header::default(),
+            environment: BTreeMap::new(),
+            cores: 0,
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_watched_is_the_run_that_is_not() {
+        let task = Quadratic { noise: 0.3, ..Quadratic::default() };
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        for row in ["qsr", "saef", "def", "ef21"] {
+            let counter = Counter::default();
+            let watched = run(&task, &plan(row), &clock, &counter).unwrap();
+            let alone = run(&task, &plan(row), &clock, &Nobody).unwrap();
+            assert_eq!(watched.model, alone.model, "{row}");
+            // As text: what was not measured is NaN, which equals nothing.
+            assert_eq!(format!("{:?}", watched.summary), format!("{:?}", alone.summary), "{row}");
+            assert_eq!(counter.rounds.load(Ordering::Relaxed), watched.summary.rounds);
+            assert_eq!(counter.points.load(Ordering::Relaxed) + 1, watched.points.len() as u64);
+        }
+    }
+
+    #[test]
+    fn how_often_a_run_is_looked_at_changes_nothing_but_the_record() {
+        let task = Quadratic { noise: 0.3, ..Quadratic::default() };
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let often = run(&task, &plan("def"), &clock, &Nobody).unwrap();
+        let seldom = run(&task, &Plan { eval_every: 1000, ..plan("def") }, &clock, &Nobody).unwrap();
+        assert_eq!(often.model, seldom.model);
+        assert!(often.points.len() > seldom.points.len());
+        assert_eq!(often.summary.bytes(), seldom.summary.bytes());
+    }
+
+    #[test]
+    fn a_run_without_workers_is_refused() {
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let refused = run(&Quadratic::default(), &Plan { workers: 0, ..plan("qsr") }, &clock, &Nobody).unwrap_err();
+        assert!(refused.to_string().contains("--workers 4"));
+    }
+}

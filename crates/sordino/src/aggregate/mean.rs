@@ -58,3 +58,34 @@ impl Aggregator for Mean {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::Weighted;
+
+    fn of(aggregator: &mut dyn Aggregator, vectors: &[[f32; 2]]) -> [f32; 2] {
+        let mut out = [0.0; 2];
+        aggregator.begin(2);
+        for vector in vectors {
+            aggregator.add(vector, 1.0);
+        }
+        aggregator.finish(&mut out);
+        out
+    }
+
+    #[test]
+    fn unanimous_in_is_unanimous_out_and_equal_weights_are_none() {
+        for aggregator in [&mut Mean::default() as &mut dyn Aggregator, &mut Weighted::default()] {
+            assert_eq!(of(aggregator, &[[3.0, -1.0]; 4]), [3.0, -1.0]);
+            assert_eq!(of(aggregator, &[[1.0, 0.0], [2.0, 4.0], [6.0, 2.0]]), [3.0, 2.0]);
+        }
+    }
+
+    #[test]
+    fn one_liar_moves_the_mean_anywhere() {
+        let honest = [[1.0, 1.0]; 3];
+        let lied = of(&mut Mean::default(), &[honest[0], honest[1], honest[2], [4e6, 1.0]]);
+        assert!(lied[0] > 1e6 && Mean::default().withstands(4) == 0);
+    }
+}

@@ -104,6 +104,10 @@ impl Recipe {
         for (key, value) in &table {
             match value {
                 _ if key == "method" || also.contains(&key.as_str()) => {}
+                _ if !AXES.iter().any(|a| a.name == key) => {
+                    let known = AXES.iter().map(|a| a.name).chain(also.iter().copied()).chain(["method"]);
+                    return Err(unknown("key of a recipe", key, known));
+                }
                 toml::Value::String(text) => recipe.choose(key, &Element::parse(text)?)?,
                 toml::Value::Table(keys) => {
                     for (name, value) in keys {
