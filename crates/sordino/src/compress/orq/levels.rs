@@ -145,6 +145,9 @@ impl Search {
 
     /// mid(a, b) of the step. Entries at an end count for neither side.
     fn sort(&mut self, x: &[f32], a: f32, b: f32) -> Level {
+        if a >= b {
+            return Level { value: a, exact: true, ..Level::default() };
+        }
         self.inside.resize(x.len(), 0.0);
         let mut n = 0;
         for &v in x {
