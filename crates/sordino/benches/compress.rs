@@ -1,4 +1,5 @@
-//! Gigabytes of f32 per second that every compressor encodes and decodes on one core, beside a copy of the same vector.
+//! Gigabytes of f32 per second that every compressor encodes and decodes on one core, beside a copy of the same vector:
+//! a table in under three minutes.
 //!
 //! `cargo bench -p sordino --bench compress -- [--quick] [--best] [ELEMENT ...]`
 //!
@@ -10,6 +11,8 @@ use std::hint::black_box;
 use sordino::base::{Layout, Reader, Stream, Use, Writer};
 use sordino::compress::{self, Coding};
 use sordino::grammar::Element;
+
+const LENGTHS: &[usize] = &[100_000, 1_000_000, 25_000_000];
 
 const ELEMENTS: &[&str] = &[
     "dense",
@@ -32,17 +35,19 @@ const ELEMENTS: &[&str] = &[
     "clipped(1, topk)",
 ];
 
+/// Seconds that one measurement may take, three runs apart.
+const PATIENCE: f64 = 0.25;
+
 /// Seconds of the median run, or of the fastest.
-fn seconds(runs: usize, best: bool, mut run: impl FnMut()) -> f64 {
+fn seconds(best: bool, mut run: impl FnMut()) -> f64 {
+    let mut times = Vec::new();
     run();
-    let mut times: Vec<f64> = (0..runs)
-        .map(|_| {
-            #[allow(clippy::disallowed_methods, reason = "a benchmark is where the clock is read")]
-            let from = std::time::Instant::now();
-            run();
-            from.elapsed().as_secs_f64()
-        })
-        .collect();
+    while times.len() < 3 || times.iter().sum::<f64>() < PATIENCE {
+        #[allow(clippy::disallowed_methods, reason = "a benchmark is where the clock is read")]
+        let from = std::time::Instant::now();
+        run();
+        times.push(from.elapsed().as_secs_f64());
+    }
     times.sort_unstable_by(f64::total_cmp);
     times[if best { 0 } else { times.len() / 2 }]
 }
@@ -60,43 +65,59 @@ fn main() {
     let quick = arguments.iter().any(|a| a == "--quick");
     let chosen: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
     let elements = if chosen.is_empty() { ELEMENTS } else { &chosen };
-    let lengths: &[usize] = if quick { &[100_000, 1_000_000] } else { &[100_000, 1_000_000, 25_000_000] };
-    for &n in lengths {
-        let runs = (if quick { 20_000_000 } else { 150_000_000 } / n).clamp(5, 200);
-        let given = gradient(n);
-        let mut said = vec![0.0; n];
-        let giga = |seconds: f64| 4e-9 * n as f64 / seconds;
-        let copy = seconds(runs, best, || black_box(&mut said).copy_from_slice(black_box(&given)));
-        let which = if best { "best" } else { "median" };
-        println!("{n} entries, {which} of {runs} runs; a copy: {:.2} GB/s", giga(copy));
-        println!("  {:<28}{:>10}{:>10}{:>10}{:>14}", "", "encode", "decode", "both", "bits an entry");
-        for text in elements {
-            let mut compressor = match Element::parse(text).and_then(|e| compress::build(&e)) {
-                Ok(compressor) => compressor,
-                Err(error) => {
-                    eprintln!("{error}");
-                    std::process::exit(2);
-                }
-            };
-            let layout = Layout::vector(n);
-            let (stream, shared) = (Stream::new(1, Use::Encode, 0, 0), Stream::new(1, Use::Shared, 0, 0));
-            let at = Coding { layout: &layout, stream: &stream, shared: &shared };
-            let mut out = Writer::new();
-            let encode = seconds(runs, best, || {
-                out.clear();
-                compressor.encode(black_box(&given), &at, &mut out).expect("a finite vector is encoded");
-            });
-            let decode = seconds(runs, best, || {
-                let mut body = Reader::new(black_box(out.bytes()));
-                compressor.decode(&mut body, &layout, &mut said).expect("what was encoded is decoded");
-            });
-            println!(
-                "  {text:<28}{:>10.2}{:>10.2}{:>10.2}{:>14.3}",
-                giga(encode),
-                giga(decode),
-                giga(encode + decode),
-                8.0 * out.bytes().len() as f64 / n as f64
-            );
-        }
+    let lengths: &[usize] = if quick { &LENGTHS[..2] } else { LENGTHS };
+    let vectors: Vec<Vec<f32>> = lengths.iter().map(|n| gradient(*n)).collect();
+    println!("GB/s of f32 on one core, {} run", if best { "best" } else { "median" });
+    print!("{:<26}{:>8}", "", "bits");
+    for given in &vectors {
+        print!(" |{:>25}", format!("{} entries", given.len()));
     }
+    let columns = format!(" |{:>9}{:>8}{:>8}", "encode", "decode", "both").repeat(vectors.len());
+    println!("\n{:<26}{:>8}{columns}", "", "an entry");
+    print!("{:<26}{:>8.3}", "memcpy", 32.0);
+    for given in &vectors {
+        let mut said = vec![0.0; given.len()];
+        let copy = seconds(best, || black_box(&mut said).copy_from_slice(black_box(given)));
+        print!(" |{:>25.2}", 4e-9 * given.len() as f64 / copy);
+    }
+    println!();
+    for text in elements {
+        let rows: Vec<Row> = vectors.iter().map(|given| row(text, given, best)).collect();
+        print!("{text:<26}{:>8.3}", rows[0].bits);
+        for Row { encode, decode, .. } in &rows {
+            print!(" |{encode:>9.2}{decode:>8.2}{:>8.2}", 1.0 / (1.0 / encode + 1.0 / decode));
+        }
+        println!();
+    }
+}
+
+/// What one element does on one vector: GB/s of f32, and bits an entry.
+struct Row {
+    encode: f64,
+    decode: f64,
+    bits: f64,
+}
+
+fn row(text: &str, given: &[f32], best: bool) -> Row {
+    let mut compressor = match Element::parse(text).and_then(|e| compress::build(&e)) {
+        Ok(compressor) => compressor,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(2);
+        }
+    };
+    let layout = Layout::vector(given.len());
+    let (stream, shared) = (Stream::new(1, Use::Encode, 0, 0), Stream::new(1, Use::Shared, 0, 0));
+    let at = Coding { layout: &layout, stream: &stream, shared: &shared };
+    let (mut out, mut said) = (Writer::new(), vec![0.0; given.len()]);
+    let encode = seconds(best, || {
+        out.clear();
+        compressor.encode(black_box(given), &at, &mut out).expect("a finite vector is encoded");
+    });
+    let decode = seconds(best, || {
+        let mut body = Reader::new(black_box(out.bytes()));
+        compressor.decode(&mut body, &layout, &mut said).expect("what was encoded is decoded");
+    });
+    let giga = 4e-9 * given.len() as f64;
+    Row { encode: giga / encode, decode: giga / decode, bits: 8.0 * out.bytes().len() as f64 / given.len() as f64 }
 }

@@ -210,8 +210,8 @@ pub fn max_abs(x: &[f32]) -> f32 {
 
 /// (min xᵢ, max xᵢ), (∞, −∞) for an empty vector; the entries must not be NaN.
 pub fn extremes(x: &[f32]) -> (f32, f32) {
-    // Longer than a reduction's lanes, so that the compiler keeps a loop, which it vectorises; sixteen it unrolls badly.
-    const WIDE: usize = 128;
+    // More lanes than a reduction's, so that the compiler keeps a loop, which it vectorises; sixteen it unrolls badly.
+    const WIDE: usize = 32;
     let (mut low, mut high) = ([f32::INFINITY; WIDE], [f32::NEG_INFINITY; WIDE]);
     let (chunks, rest) = x.as_chunks::<WIDE>();
     for chunk in chunks {

@@ -23,6 +23,30 @@ impl Bits {
         4 * self.0 as usize * (n / SHEET * WORDS + (n % SHEET).div_ceil(32))
     }
 
+    /// Bits that a code is given beside others in one word: 8 or 16, whichever holds it.
+    const fn field(self) -> u32 {
+        if self.0 <= 8 { 8 } else { 16 }
+    }
+
+    /// The lowest bit of every field.
+    const fn ones(self) -> u32 {
+        if self.0 <= 8 { 0x0101_0101 } else { 0x0001_0001 }
+    }
+
+    /// Row r: the codes that lie `field` rows apart, beside one another, so that a plane is gathered from few rows.
+    #[inline]
+    fn merge(self, codes: &[u32; SHEET], words: usize) -> [[u32; WORDS]; 16] {
+        let mut merged = [[0u32; WORDS]; 16];
+        let field = self.field();
+        for (i, row) in codes[..32 * words].chunks_exact(words).enumerate() {
+            let (at, shift) = (i as u32 % field, i as u32 / field * field);
+            for (both, code) in merged[at as usize].iter_mut().zip(row) {
+                *both |= code << shift;
+            }
+        }
+        merged
+    }
+
     /// Appends `n` numbers; `fill(from, codes)` writes those of entries `from..from + codes.len()`.
     #[inline]
     pub fn write(self, out: &mut Writer, n: usize, mut fill: impl FnMut(usize, &mut [u32])) {
@@ -32,16 +56,14 @@ impl Bits {
             let m = SHEET.min(n - from);
             fill(from, &mut codes[..m]);
             codes[m..].fill(0);
-            for code in &mut codes {
-                *code <<= 32 - self.0;
-            }
             let words = m.div_ceil(32);
-            for _ in 0..self.0 {
+            let merged = self.merge(&codes, words);
+            for plane in (0..self.0).rev() {
                 let mut packed = [0u32; WORDS];
-                if words == WORDS {
-                    codes.as_chunks_mut::<WORDS>().0.iter_mut().for_each(|row| shift_in(&mut packed, row));
-                } else {
-                    codes[..32 * words].chunks_exact_mut(words).for_each(|row| shift_in(&mut packed, row));
+                for (r, row) in merged[..self.field() as usize].iter().enumerate() {
+                    for (word, code) in packed.iter_mut().zip(row) {
+                        *word |= (code >> plane & self.ones()) << r;
+                    }
                 }
                 let (head, tail) = quads.split_at_mut(words);
                 for (quad, word) in head.iter_mut().zip(packed) {
@@ -80,15 +102,6 @@ impl Bits {
     }
 }
 
-/// Moves the highest bit of every code into its word.
-#[inline]
-fn shift_in(packed: &mut [u32; WORDS], row: &mut [u32]) {
-    for (word, code) in packed.iter_mut().zip(row) {
-        *word = *word >> 1 | *code & 0x8000_0000;
-        *code <<= 1;
-    }
-}
-
 /// Moves the lowest bit of every word into its code.
 #[inline]
 fn shift_out(packed: &mut [u32; WORDS], row: &mut [u32]) {
@@ -112,9 +125,18 @@ pub type Nines = Digits<3, 5, 2>;
 /// Entries in a sheet of [`Digits`]: whole words of five and of ten digits.
 const DIGIT_SHEET: usize = 320;
 const DIGIT_WORDS: usize = 64;
+/// Added to an f64, it leaves the nearest whole number (an even one of two) in the low bits.
+const TO_WHOLE: f64 = 4_503_599_627_370_496.0;
 
 impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, BYTES> {
-    const POWER: u64 = ((1u64 << SHIFT) + 1).pow(PER as u32);
+    const PER_VALUE: f64 = (1u64 << (8 * BYTES)) as f64 / ((1u64 << SHIFT) + 1).pow(PER as u32) as f64;
+
+    /// ⌈a·2ᴮ/bᵖ⌉, in a form that vector units have: a fraction that is not whole is farther from a whole number than f64
+    /// rounds, so that it and a half, to the nearest, is the ceiling.
+    #[inline]
+    fn fraction(value: u32) -> u32 {
+        (f64::from(value as i32) * Self::PER_VALUE + 0.5 + TO_WHOLE).to_bits() as u32
+    }
 
     /// Bytes of `n` digits.
     pub const fn len(n: usize) -> usize {
@@ -137,9 +159,12 @@ impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, 
                     *value += (*value << SHIFT) + digit;
                 }
             }
+            let mut fractions = [0u32; DIGIT_WORDS];
+            for (fraction, value) in fractions.iter_mut().zip(values) {
+                *fraction = Self::fraction(value);
+            }
             let (head, tail) = places.split_at_mut(words);
-            for (place, value) in head.iter_mut().zip(values) {
-                let fraction = (u64::from(value) << (8 * BYTES)).div_ceil(Self::POWER);
+            for (place, fraction) in head.iter_mut().zip(fractions) {
                 place.copy_from_slice(&fraction.to_le_bytes()[..BYTES]);
             }
             places = tail;
@@ -248,6 +273,13 @@ mod tests {
             Fives::write(&mut w, 20, |_, d| d.fill(digit));
             Fives::read(&mut Reader::new(w.bytes()), 20, |_, d| assert!(d.iter().all(|&x| x == digit))).unwrap();
         }
+    }
+
+    #[test]
+    fn every_fraction_is_the_ceiling() {
+        assert!((0..5u32.pow(10)).all(|v| u64::from(Fives::fraction(v)) == (u64::from(v) << 24).div_ceil(9_765_625)));
+        assert!((0..9u32.pow(5)).all(|v| Nines::fraction(v) == (v << 16).div_ceil(59_049)));
+        assert!((0..3u32.pow(5)).all(|v| Threes::fraction(v) == (v << 8).div_ceil(243)));
     }
 
     #[test]
