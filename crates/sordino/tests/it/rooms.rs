@@ -277,9 +277,14 @@ fn no_file_is_long_and_none_is_a_drawer() {
     }
 }
 
+/// A file of an axis's folder is an element; what lies deeper belongs to the element it is named after.
 fn is_leaf(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap();
-    AXES.contains(&room(file)) && name != "mod.rs" && name != "tests.rs" && !NO_LEAVES.contains(&file)
+    AXES.contains(&room(file))
+        && file.matches('/').count() == 1
+        && name != "mod.rs"
+        && name != "tests.rs"
+        && !NO_LEAVES.contains(&file)
 }
 
 /// The headings of a file's own documentation, in order.
