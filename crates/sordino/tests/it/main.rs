@@ -11,4 +11,5 @@ mod oracles;
 #[path = "../oracle/facts/mod.rs"]
 mod references;
 mod rooms;
+mod suites;
 mod worlds;

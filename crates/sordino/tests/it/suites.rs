@@ -1,0 +1,87 @@
+//! The suites over the registries: every element as it comes, and settings worth a look.
+
+use std::sync::Arc;
+
+use sordino::grammar::Element;
+use sordino::testing;
+use sordino::workload::{Deal, Logistic, Polynomial, Quadratic, SparseRows, Task};
+use sordino::{aggregate, feedback, optim, schedule};
+
+fn element(text: &str) -> Element {
+    Element::parse(text).unwrap()
+}
+
+#[test]
+fn every_aggregator_keeps_its_contract() {
+    for entry in aggregate::ENTRIES {
+        testing::aggregate::suite(&|| aggregate::build(&element(entry.name)).unwrap());
+    }
+}
+
+#[test]
+fn every_schedule_keeps_its_contract() {
+    // `auto` is resolved by a recipe before a schedule is built.
+    let with_rate = |name: &str| matches!(name, "qsr" | "power");
+    let plain = schedule::ENTRIES.iter().filter(|e| !with_rate(e.name)).map(|e| e.name.to_owned());
+    let set =
+        ["constant(7)", "growing(3)", "post_local(10, 4)", "post_local(0.3, 9)", "qsr(4, alpha=1)", "qsr(2, alpha=0)"];
+    let set = set.into_iter().chain(["power(1, alpha=5, exponent=3)", "power(8, alpha=0.1)"]).map(str::to_owned);
+    for text in plain.chain(set) {
+        testing::schedule::suite(&|| schedule::build(&element(&text)).unwrap());
+    }
+}
+
+#[test]
+fn every_feedback_keeps_its_contract() {
+    let plain = feedback::ENTRIES.iter().map(|e| e.name);
+    for text in plain.chain(["residual(1)", "residual(0.3, every=3)", "residual(1, every=1, evaluate=mean)"]) {
+        testing::feedback::suite(&|| feedback::build(&element(text)).unwrap());
+    }
+}
+
+#[test]
+fn every_optimizer_and_outer_step_keeps_its_contract() {
+    for text in [
+        "sgd(rate=0.1, momentum=0, schedule=constant)",
+        "sgd(rate=0.1, momentum=0.9, nesterov=true, decay=0.01, clip=0.2, schedule=cosine)",
+        "sgd(rate=0.1, momentum=0.9, max_norm=1, schedule=constant)",
+        "adam(rate=0.1, decay=0.1, schedule=linear)",
+        "adamw(rate=0.1, clip=1, schedule=constant)",
+    ] {
+        testing::optim::suite(&|| optim::build(&element(text)).unwrap().chain);
+    }
+    for entry in optim::OUTER {
+        testing::optim::suite(&|| optim::build_outer(&element(entry.name)).unwrap());
+    }
+    for text in ["momentum(0.5, per_rate=true)", "momentum(0.9, nesterov=true, rate=0.7)"] {
+        testing::optim::suite(&|| optim::build_outer(&element(text)).unwrap());
+    }
+}
+
+#[test]
+fn every_workload_keeps_its_contract() {
+    let rows = SparseRows {
+        offsets: (0..=40).map(|i| 3 * i).collect(),
+        columns: (0..120).map(|i| (i % 3) * 2 + (i / 7) % 2).collect(),
+        values: (0..120u8).map(|i| f32::from(i % 11) / 5.0 - 1.0).collect(),
+        labels: (0..40).map(|i| if i % 3 == 0 { 1.0 } else { -1.0 }).collect(),
+    };
+    let logistic = Logistic {
+        name: "logistic".into(),
+        train: Arc::new(rows),
+        test: None,
+        features: 6,
+        deal: Deal::Iid,
+        l2: 0.1,
+        nonconvex: 0.05,
+        data: 0,
+    };
+    let tasks: [&dyn Task; 3] = [
+        &Quadratic { noise: 0.0, skew: 0.4, ..Quadratic::default() },
+        &logistic,
+        &Polynomial { dim: 4, spread: 1.0, noise: 0.0, start: 2.0 },
+    ];
+    for task in tasks {
+        testing::workload::suite(&|| task.workload(1, 3, 0).unwrap(), 0.01);
+    }
+}
