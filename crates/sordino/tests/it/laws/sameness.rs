@@ -3,6 +3,7 @@
 use sordino::base::flat;
 use sordino::recipe::ROWS;
 use sordino::testing::Trial;
+use sordino::workload::{Batch, Draw, Task};
 
 use super::{rows_and_mixes, run};
 use crate::worlds::{Buffered, Restless, hashes, neutral, quadratic, row};
@@ -86,6 +87,23 @@ fn the_evaluated_model_is_the_same_on_every_rank_and_reestimates_what_the_rule_s
             )
             .unwrap();
         assert!(evaluated.iter().all(|e| *e == evaluated[0]), "{rule}");
+        if rule.starts_with("reestimate") {
+            // What four fresh batches of each rank say at the agreed model, nothing of the old buffers left.
+            let statistics = |rank: usize, at: usize| {
+                let mut workload = Buffered.workload(rank, 3, 5).unwrap();
+                let mut gradient = vec![0.0; evaluated[0].parameters.len()];
+                let mut look = |i: u64| {
+                    let draw = Draw { seed: 5, client: rank as u64, step: (1 << 40) + i, batch: Batch::Rows(1) };
+                    workload.gradient(&evaluated[0].parameters, &mut [0.0; 2], &draw, &mut gradient).unwrap();
+                    gradient[at]
+                };
+                (0..4u64).map(&mut look).sum::<f32>() / 4.0
+            };
+            for (buffer, at) in evaluated[0].buffers.iter().zip([1, 2]) {
+                let mean = (0..3).map(|rank| statistics(rank, at)).sum::<f32>() / 3.0;
+                assert!((buffer - mean).abs() < 1e-4 * (1.0 + mean.abs()), "{buffer}, the batches say {mean}");
+            }
+        }
     }
 }
 
