@@ -31,6 +31,8 @@ pub enum Use {
     Sample = 10,
     /// Faults injected by a fabric decorator.
     Fault = 11,
+    /// A simulated world's links, speeds and crashes.
+    World = 12,
 }
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

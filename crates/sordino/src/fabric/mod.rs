@@ -2,13 +2,33 @@
 
 mod faulty;
 mod metered;
+mod sim;
 mod threads;
 
 pub use faulty::{Fault, Faulty};
 pub use metered::{Meter, Metered};
+pub use sim::{SimClock, SimPort, World, simulate};
 pub use threads::{ThreadPort, connect, on_threads};
 
 use crate::base::{Party, Purpose, Result};
+use crate::grammar::{self, Element, Entry};
+
+/// What the ranks of a run talk through.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Medium {
+    /// As fast as they can. The neutral element.
+    Threads,
+    /// Through a simulated world, in virtual time.
+    Sim(World),
+}
+
+/// Every element of the axis, in alphabetical order.
+pub const ENTRIES: &[&Entry<Medium>] = &[&sim::ENTRY, &threads::ENTRY];
+
+/// Builds the medium that an element names.
+pub fn build(element: &Element) -> Result<Medium> {
+    grammar::build("fabric", ENTRIES, element)
+}
 
 /// Time is an argument: real from the faces, virtual in a simulation.
 pub trait Clock: Send + Sync {
@@ -19,6 +39,32 @@ pub trait Clock: Send + Sync {
     fn cpu(&self) -> f64 {
         0.0
     }
+
+    /// The calling rank has spent `steps` local steps for a client in a round; told once per client and round. A
+    /// virtual clock moves by what they take.
+    fn worked(&self, _client: u64, _round: u64, _steps: u64) {}
+
+    /// Seconds after the round's start at which each asked client's report would be in, infinite where the client
+    /// fails; `None` on a clock that cannot foresee it.
+    fn reports(&self, _round: u64, _asked: &[Trip]) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// Moves a virtual clock forward by a finite number of seconds.
+    fn advance(&self, _seconds: f64) {}
+}
+
+/// What is asked of a client in a federated round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trip {
+    /// Who is asked.
+    pub client: u64,
+    /// Local steps to make.
+    pub steps: u64,
+    /// Bytes sent to the client.
+    pub down: u64,
+    /// Bytes that the client sends back.
+    pub up: u64,
 }
 
 /// A clock that stands still: runs below the wall that nobody times.

@@ -3,8 +3,17 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use super::{Port, Tag};
+use super::{Medium, Port, Tag};
 use crate::base::{Error, Kind, Result};
+use crate::grammar::Entry;
+
+/// The registry's entry.
+pub const ENTRY: Entry<Medium> = Entry {
+    name: "threads",
+    about: "ranks of one process, as fast as they can",
+    keys: &[],
+    build: |_| Ok(Medium::Threads),
+};
 
 /// How long a rank waits for a word before it gives its peer up.
 const PATIENCE: Duration = Duration::from_mins(10);
