@@ -1,6 +1,9 @@
 //! The same on every rank, at every time, in every order of arrival.
 
+use std::sync::{Arc, Mutex};
+
 use sordino::base::flat;
+use sordino::fabric::{Clock, Metered, Port, SimClock, SimPort, World};
 use sordino::recipe::ROWS;
 use sordino::testing::Trial;
 use sordino::workload::{Batch, Draw, Task};
@@ -47,6 +50,32 @@ fn the_order_of_arrivals_does_not_matter() {
                 assert!(a.rounds.iter().zip(&b.rounds).all(|(a, b)| a.state == b.state), "{name}");
             }
         }
+    }
+}
+
+#[test]
+fn a_simulated_world_gives_the_bits_of_threads_and_the_same_times_in_every_order_of_arrival() {
+    let world = World { rate: 1e5, loss: 0.05, ..World::default() };
+    for (name, recipe) in rows_and_mixes() {
+        let trial = Trial::new(&recipe, &Buffered, 4, 5, 8);
+        let simulated = |mood| {
+            let clocks = Mutex::new(Vec::new());
+            let ranks = trial.over(|port| {
+                let clock = Arc::new(SimClock::new(&world, port.size()));
+                clocks.lock().unwrap().push(clock.clone());
+                Box::new(Metered::new(SimPort::new(Restless::new(port, mood), clock.clone()), clock))
+            });
+            let times = clocks.into_inner().unwrap().iter().map(|clock| clock.now()).collect::<Vec<_>>();
+            (ranks.unwrap(), times)
+        };
+        let threads = trial.run().unwrap();
+        let (ranks, times) = simulated(0);
+        for (a, b) in threads.iter().zip(&ranks) {
+            assert_eq!(hashes(&a.models()), hashes(&b.models()), "{name}");
+            assert_eq!(a.ledger, b.ledger, "{name}: stamps are not counted");
+        }
+        assert_eq!(simulated(1).1, times, "{name}");
+        assert!(times.iter().all(|now| *now > world.latency), "{name}: {times:?}");
     }
 }
 
