@@ -283,7 +283,9 @@ fn the_axis_builds_the_worlds_it_documents() {
     assert_eq!(medium("sim").unwrap(), Medium::Sim(World::default()));
     let slow = World { latency: 0.1, rate: 1e6, slow: 2, seed: 3, ..World::default() };
     assert_eq!(medium("sim(0.1, 1e6, slow=2, seed=3)").unwrap(), Medium::Sim(slow));
-    for wrong in ["sim(rate=0)", "sim(loss=1)", "sim(latency=-1)", "sim(slow=0.5)", "threads(2)", "sims"] {
+    for wrong in
+        ["sim(rate=0)", "sim(loss=1)", "sim(latency=-1)", "sim(slow=0.5)", "sim(spread=11)", "threads(2)", "sims"]
+    {
         assert!(medium(wrong).is_err(), "{wrong}");
     }
 }

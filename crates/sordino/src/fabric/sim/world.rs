@@ -1,7 +1,7 @@
 //! What a simulated world is like: its settings, and everything that is drawn in it.
 
 use super::Trip;
-use crate::base::{Result, Stream, Use};
+use crate::base::{Error, Result, Stream, Use};
 use crate::grammar::{Args, Key};
 
 /// A world of ranks that each have one link to a fast middle. By default a plausible one of workers at several sites.
@@ -114,6 +114,12 @@ impl World {
     }
 
     pub(super) fn from_args(args: &Args) -> Result<Self> {
+        let sigma = |key| match args.positive_or_zero(key)? {
+            sigma if sigma <= 10.0 => Ok(sigma),
+            came => Err(Error::request(format!(
+                "`{key}` of `sim` must be a sigma of at most 10, beyond which a factor means nothing, but {came} came"
+            ))),
+        };
         Ok(Self {
             seed: args.count("seed", 0)?,
             latency: args.positive_or_zero("latency")?,
@@ -122,8 +128,8 @@ impl World {
             loss: args.fraction("loss")?,
             timeout: args.positive_or_zero("timeout")?,
             step: args.positive_or_zero("step")?,
-            spread: args.positive_or_zero("spread")?,
-            flutter: args.positive_or_zero("flutter")?,
+            spread: sigma("spread")?,
+            flutter: sigma("flutter")?,
             slow: args.count("slow", 0)?,
             factor: args.positive("factor")?,
             fail: args.fraction("fail")?,
