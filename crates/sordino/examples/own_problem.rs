@@ -50,12 +50,12 @@ fn end(method: &str) -> Result<(f32, u64)> {
         let rank = port.rank();
         let mut wish = Wish { number: wishes[rank], layout: Layout::vector(1) };
         let parts = recipe.build(Arc::new(Still))?;
-        let worker = Worker::new(parts, wish.layout.clone(), wish.start(0), 0, rank as u64, Some(40), 1);
+        let worker = Worker::new(parts, &wish, 0, rank, 4, Some(40));
         let mut session = Session::new(worker, Box::new(port));
         while !session.done() {
             session.round(&mut wish, 0)?;
         }
-        let bytes = session.port().meter().map_or(0, |m| m.ledger.busiest(4).0);
+        let bytes = session.port().meter().map_or(0, |m| m.ledger.busiest(4, None).0);
         Ok((session.worker().model()[0], bytes))
     })?;
     Ok(ends[0])

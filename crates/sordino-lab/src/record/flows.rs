@@ -8,7 +8,7 @@ use sordino::base::{Error, Ledger, Link, Party};
 /// What flowed over one link for one purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowRow {
-    /// Who sent: a rank, or `server`.
+    /// Who sent: a rank, `server`, or all federated `clients` together.
     pub from: String,
     /// Who received.
     pub to: String,
@@ -45,10 +45,10 @@ pub fn ledger_of(rows: &[FlowRow]) -> Result<Ledger> {
 fn party(text: &str) -> Result<Party> {
     match text {
         "server" => Ok(Party::Server),
-        rank => rank
-            .parse()
-            .map(Party::Worker)
-            .map_err(|_| Error::data(format!("expected a rank or `server` as one end of a link, got `{rank}`"))),
+        "clients" => Ok(Party::Clients),
+        rank => rank.parse().map(Party::Worker).map_err(|_| {
+            Error::data(format!("expected a rank, `server` or `clients` as one end of a link, got `{rank}`"))
+        }),
     }
 }
 

@@ -5,10 +5,11 @@
 //!
 //! # The step
 //! ```text
-//! a = (((v₀ + v₁) + v₂) + …) / N
+//! a = (((v₀ + v₁) + v₂) + …) / N          by=expected: N is the mean number of voices over rounds
 //! ```
 //! # Contract
-//! f32 in rank order, one division. Linear. Withstands no liar: one moves it anywhere.
+//! f32 in rank order, one division. With `by=expected` the divisor is fixed, as privacy accounting of a random number of
+//! reports needs; a round with few reports then moves less. Linear. Withstands no liar: one moves it anywhere.
 //!
 //! # When it helps, when it hurts
 //! The neutral element.
@@ -19,25 +20,43 @@
 //! # Deviations from the paper
 //! None.
 
-use super::Aggregator;
+use super::{Aggregator, Gathering};
 use crate::base::flat;
-use crate::grammar::Entry;
+use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
-pub const ENTRY: Entry<Box<dyn Aggregator>> =
-    Entry { name: "mean", about: "every worker counts the same", keys: &[], build: |_| Ok(Box::new(Mean::default())) };
+pub const ENTRY: Entry<Box<dyn Aggregator>> = Entry {
+    name: "mean",
+    about: "every worker counts the same",
+    keys: &[Key {
+        name: "by",
+        default: "reports",
+        about: "divide by how many spoke (reports), or by how many speak on average (expected)",
+    }],
+    build: |args| Ok(Box::new(Mean::by(args.choice("by", &["reports", "expected"])? == 1))),
+};
 
 /// The plain mean.
 #[derive(Clone, Debug, Default)]
 pub struct Mean {
+    by_expected: bool,
     sum: Vec<f32>,
     count: usize,
+    expected: f64,
+}
+
+impl Mean {
+    /// Over those that spoke, or over the mean number of those that do.
+    pub fn by(by_expected: bool) -> Self {
+        Self { by_expected, ..Self::default() }
+    }
 }
 
 impl Aggregator for Mean {
-    fn begin(&mut self, len: usize) {
-        self.sum.resize(len, 0.0);
+    fn begin(&mut self, gathering: &Gathering) {
+        self.sum.resize(gathering.len, 0.0);
         self.count = 0;
+        self.expected = gathering.expected;
     }
 
     fn add(&mut self, vector: &[f32], _: f32) {
@@ -51,7 +70,7 @@ impl Aggregator for Mean {
 
     fn finish(&mut self, out: &mut [f32]) {
         out.copy_from_slice(&self.sum);
-        flat::divide(out, self.count as f32);
+        flat::divide(out, if self.by_expected { self.expected as f32 } else { self.count as f32 });
     }
 
     fn linear(&self) -> bool {
@@ -66,7 +85,7 @@ mod tests {
 
     fn of(aggregator: &mut dyn Aggregator, vectors: &[[f32; 2]]) -> [f32; 2] {
         let mut out = [0.0; 2];
-        aggregator.begin(2);
+        aggregator.begin(&Gathering::of(2, vectors.len()));
         for vector in vectors {
             aggregator.add(vector, 1.0);
         }

@@ -6,17 +6,40 @@ mod weighted;
 pub use mean::Mean;
 pub use weighted::Weighted;
 
-use crate::base::Result;
+use crate::base::{Layout, Result, State};
 use crate::grammar::{self, Element, Entry};
+
+/// What is known before the vectors of a meeting are told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gathering {
+    /// Entries of every vector.
+    pub len: usize,
+    /// How many vectors will be told, at least 1.
+    pub voices: usize,
+    /// How many are told on average over rounds; `voices` where that never changes.
+    pub expected: f64,
+    /// The run's seed.
+    pub seed: u64,
+    /// The round, from 0.
+    pub round: u64,
+}
+
+impl Gathering {
+    /// Of `voices` vectors of `len` entries, in round 0 of seed 0.
+    pub fn of(len: usize, voices: usize) -> Self {
+        Self { len, voices, expected: voices as f64, seed: 0, round: 0 }
+    }
+}
 
 /// Makes one vector of many.
 ///
 /// # Contract
-/// `begin`, then `add` once per worker in rank order, then `finish`. Blind to order up to rounding (the caller fixes
-/// the order, so results do not depend on arrivals); unanimous in, unanimous out.
+/// `begin`, then `add` once per voice in the order of ranks or clients, then `finish`. Blind to order up to rounding (the
+/// caller fixes the order, so results do not depend on arrivals); unanimous in, unanimous out. What is remembered from
+/// one meeting to the next is part of the checkpoint.
 pub trait Aggregator: Send {
-    /// Starts a new aggregation of vectors of `len` entries.
-    fn begin(&mut self, len: usize);
+    /// Starts a new aggregation.
+    fn begin(&mut self, gathering: &Gathering);
 
     /// Takes one worker's vector; `weight` is its number of rows.
     fn add(&mut self, vector: &[f32], weight: f32);
@@ -37,6 +60,14 @@ pub trait Aggregator: Send {
     /// How many of `workers` may send anything at all without moving the result arbitrarily far.
     fn withstands(&self, _workers: usize) -> usize {
         0
+    }
+
+    /// Puts what is remembered between meetings into `state`.
+    fn save(&self, _state: &mut State) {}
+
+    /// Takes it back.
+    fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@
 //! # Deviations from the paper
 //! None.
 
-use super::Aggregator;
+use super::{Aggregator, Gathering};
 use crate::base::flat;
 use crate::grammar::Entry;
 
@@ -40,9 +40,9 @@ pub struct Weighted {
 }
 
 impl Aggregator for Weighted {
-    fn begin(&mut self, len: usize) {
+    fn begin(&mut self, gathering: &Gathering) {
         self.sum.clear();
-        self.sum.resize(len, 0.0);
+        self.sum.resize(gathering.len, 0.0);
         self.weight = 0.0;
     }
 

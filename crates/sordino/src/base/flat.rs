@@ -51,6 +51,22 @@ impl Tensor {
     }
 }
 
+/// A named short list of numbers that travels dense beside an update and is aggregated as the update is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aside {
+    /// What it is called in the ledger, behind `aside:`.
+    pub name: &'static str,
+    /// The numbers; how many there are is fixed for a run.
+    pub values: Vec<f32>,
+}
+
+impl Aside {
+    /// Zeros under a name.
+    pub fn zeros(name: &'static str, len: usize) -> Self {
+        Self { name, values: vec![0.0; len] }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Inner {
     parameters: Vec<Tensor>,
@@ -324,6 +340,34 @@ impl State {
                 .collect()
         }
         State { vectors: under(&self.vectors, prefix), numbers: under(&self.numbers, prefix) }
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.vectors.is_empty() && self.numbers.is_empty()
+    }
+
+    /// Whether anything lies under `prefix/`.
+    pub fn has(&self, prefix: &str) -> bool {
+        let under = |key: &String| key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+        self.vectors.keys().any(under) || self.numbers.keys().any(under)
+    }
+
+    /// What lies under each first step of a path, by that step.
+    #[must_use]
+    pub fn families(self) -> BTreeMap<String, State> {
+        let mut families = BTreeMap::<String, State>::new();
+        for (path, vector) in self.vectors {
+            if let Some((first, rest)) = path.split_once('/') {
+                families.entry(first.to_owned()).or_default().vectors.insert(rest.to_owned(), vector);
+            }
+        }
+        for (path, numbers) in self.numbers {
+            if let Some((first, rest)) = path.split_once('/') {
+                families.entry(first.to_owned()).or_default().numbers.insert(rest.to_owned(), numbers);
+            }
+        }
+        families
     }
 
     /// Copies the vector `name` into `out`.

@@ -10,6 +10,8 @@ pub enum Party {
     Worker(usize),
     /// The server of a star.
     Server,
+    /// All federated clients together.
+    Clients,
 }
 
 impl std::fmt::Display for Party {
@@ -17,6 +19,7 @@ impl std::fmt::Display for Party {
         match self {
             Self::Worker(rank) => write!(f, "{rank}"),
             Self::Server => f.write_str("server"),
+            Self::Clients => f.write_str("clients"),
         }
     }
 }
@@ -147,8 +150,13 @@ impl Ledger {
         self.bytes_where(|l| l.to == party && l.purpose.is_training())
     }
 
-    /// The busiest worker's training bytes: the most sent and the most received by any of `workers`.
-    pub fn busiest(&self, workers: usize) -> (u64, u64) {
+    /// The busiest worker's training bytes: the most sent and the most received by any of `workers`. Where federated
+    /// clients speak, that of one place at the server's table: what all clients sent and received over `seats`.
+    pub fn busiest(&self, workers: usize, seats: Option<f64>) -> (u64, u64) {
+        if let Some(seats) = seats {
+            let each = |bytes: u64| (bytes as f64 / seats.max(1.0)).round() as u64;
+            return (each(self.sent_by(Party::Clients)), each(self.received_by(Party::Clients)));
+        }
         let most = |of: &dyn Fn(Party) -> u64| (0..workers).map(|r| of(Party::Worker(r))).max().unwrap_or(0);
         (most(&|p| self.sent_by(p)), most(&|p| self.received_by(p)))
     }
@@ -172,7 +180,7 @@ mod tests {
         b.count(&link(1, 0, Purpose::Residual), 7);
         b.count(&Link { from: Party::Server, to: Party::Worker(1), purpose: Purpose::Payload }, 50);
         a.merge(&b);
-        assert_eq!(a.busiest(2), (15, 65));
+        assert_eq!(a.busiest(2, None), (15, 65));
         assert_eq!(a.sent_by(Party::Server), 50);
         assert_eq!(a.flows().count(), 4);
     }

@@ -7,7 +7,7 @@ pub mod rng;
 pub mod wire;
 
 pub use error::{Error, Kind, Result};
-pub use flat::{Layout, Role, State, Tensor};
+pub use flat::{Aside, Layout, Role, State, Tensor};
 pub use ledger::{Ledger, Link, Party, Purpose};
 pub use rng::{Stream, Use};
 pub use wire::{Reader, Writer};

@@ -33,6 +33,8 @@ pub enum Use {
     Fault = 11,
     /// A simulated world's links, speeds and crashes.
     World = 12,
+    /// Which rows a Poisson batch takes; indexed by local step.
+    Inclusion = 13,
 }
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -29,7 +29,7 @@ pub use sign::Sign;
 pub use terngrad::TernGrad;
 pub use topk::TopK;
 
-use crate::base::{Layout, Reader, Result, Stream, Writer};
+use crate::base::{Layout, Reader, Result, State, Stream, Writer};
 use crate::grammar::{self, Element, Entry, Key, Listing};
 
 /// Every element of the axis, in alphabetical order.
@@ -172,16 +172,28 @@ pub trait Compressor: Send {
     fn shortened(&mut self) -> u64 {
         0
     }
+
+    /// Puts what is remembered between rounds into `state`: the same on every rank.
+    fn save(&self, _state: &mut State) {}
+
+    /// Takes it back.
+    fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The linear face of a compressor: project, add up, lift equals the operation on the sum.
 ///
 /// # Contract
 /// For fixed `at.shared` `lift` is linear, and so is `project` except for a norm clip before it; neither uses private
-/// randomness. Every rank's short vector has `short_len` entries. `lift` is pure and called twice: on a rank's own projection (what it said) and on the mean
-/// (what was agreed).
+/// randomness. Every rank's short vector has `short_len` entries. `lift` is pure and called twice: on a rank's own
+/// projection (what it said) and on the mean (what was agreed).
+///
+/// A code of two phases first agrees on one short vector and then projects a second time with the help of that:
+/// `project`, mean, `refine`, mean, `lift`. What a rank said is then what was agreed, for what it gave alone stands for
+/// nothing: `lift` is called once, on the second mean.
 pub trait Linear {
-    /// Entries of the short vector.
+    /// Entries of the short vector of a phase.
     fn short_len(&mut self, layout: &Layout) -> usize;
 
     /// Overwrites `short` with the projection of `given`.
@@ -189,6 +201,15 @@ pub trait Linear {
 
     /// Overwrites `out` with the vector that `short` stands for.
     fn lift(&mut self, short: &[f32], at: &Coding, out: &mut [f32]);
+
+    /// Whether there is a second phase.
+    fn two_phases(&self) -> bool {
+        false
+    }
+
+    /// Between the phases: `short` comes as the mean of the first projections and leaves as the second projection of
+    /// `given`, of any length that is the same on every rank.
+    fn refine(&mut self, _given: &[f32], _at: &Coding, _short: &mut Vec<f32>) {}
 }
 
 #[cfg(test)]

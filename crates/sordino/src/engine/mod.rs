@@ -1,10 +1,17 @@
 //! The round, who carries it out, and the handle that callers hold.
 
+mod beside;
+mod evaluate;
+mod memory;
 mod premises;
 mod round;
+mod seats;
 mod session;
+mod store;
 mod worker;
 
+pub use beside::Lanes;
 pub use premises::fingerprint;
 pub use session::{Parts, Session};
+pub use store::{Memory, Store};
 pub use worker::{Times, Told, Worker};

@@ -1,56 +1,79 @@
 //! One round, in the order of Algorithm 1 of every paper here.
 //!
 //! ```text
-//! open     feedback: share, look ahead
+//! open     who speaks · feedback: share
+//! enter    feedback: look ahead            one voice after another: the rank's own, or the clients it plays
 //! local    silent steps
-//! close    payload · feedback: compensate · exchange · feedback: settle, restore · outer
+//! speak    payload · feedback: compensate · exchange
+//! close    exchange · feedback: settle, restore · outer
 //! ```
 
 use super::worker::{Told, Worker};
 use crate::base::{Purpose, Result, flat};
+use crate::exchange::broadcast;
 use crate::fabric::Port;
 use crate::optim::{At, Transform};
 use crate::payload::Payload;
 use crate::workload::Workload;
 
 /// One round with our own local steps. `flags` are rank 0's decisions for everybody.
-pub fn round(worker: &mut Worker, port: &mut dyn Port, workload: &mut dyn Workload, flags: u8) -> Result<Told> {
-    let silence = open(worker, port)?;
-    worker.spend(workload, silence)?;
-    close(worker, port, flags)
+pub fn round(w: &mut Worker, port: &mut dyn Port, workload: &mut dyn Workload, flags: u8) -> Result<Told> {
+    open(w, port)?;
+    for voice in w.voices() {
+        w.enter(voice)?;
+        w.spend(workload)?;
+        speak(w, port, flags)?;
+    }
+    close(w, port, flags)
 }
 
-/// Before the silent steps: how many there will be, and the point they begin from (`worker.point`).
-pub fn open(w: &mut Worker, port: &mut dyn Port) -> Result<u64> {
+/// Before the silent steps: how many there will be, and who speaks after them.
+pub fn open(w: &mut Worker, port: &mut dyn Port) -> Result<()> {
     w.compare(port)?;
-    w.decide_silence();
+    w.decide(port)?;
     let frame = w.frame(0);
     if let Some(owed) = w.feedback.share(w.round) {
         let began = w.clock.now();
         w.average.of(port, &Purpose::Residual, frame, owed)?;
         w.talked_since(began);
     }
-    w.point.copy_from_slice(&w.model);
-    w.feedback.look_ahead(&mut w.point);
-    Ok(w.silence)
+    Ok(())
 }
 
-/// After them: what was found is offered, agreed on, and moves the model.
-pub fn close(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<Told> {
+/// After the silent steps of one voice: what it found is given to the exchange.
+pub fn speak(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<()> {
     let began = w.clock.now();
     if w.payload == Payload::Parameters {
         w.offer.copy_from_slice(&w.point);
     }
     w.feedback.compensate(&mut w.offer);
-    let told = w.exchange(port, flags)?;
-    w.feedback.settle(&w.offer, &w.said);
-    w.feedback.restore(&mut w.agreed, 1.0);
-    let rate = w.optimizer.anneal.rate(w.step);
+    w.speak(port, flags)?;
+    if w.seats.clients {
+        w.settle();
+        w.leave()?;
+    }
+    w.talked_since(began);
+    Ok(())
+}
+
+/// After the last voice: what all agreed on moves the model. Where nobody spoke nothing changes.
+pub fn close(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<Told> {
+    let (began, rate) = (w.clock.now(), w.optimizer.anneal.rate(w.step));
+    if w.seats.voices.is_empty() {
+        let flags = broadcast(port, &Purpose::Control, w.frame(flags), &mut [])?;
+        return Ok(w.advance(flags, rate, began));
+    }
+    let told = w.agree(port, flags)?;
+    if !w.seats.clients {
+        w.settle();
+    }
+    let share = w.share();
+    w.feedback.restore(&mut w.agreed, share);
     match w.payload {
         Payload::Displacement => {}
         Payload::Gradient => {
             w.update.copy_from_slice(&w.agreed);
-            let at = At::new(&w.model, &w.agreed, rate, w.step, &w.layout);
+            let at = At::new(&w.model, &w.agreed, rate, w.step, &w.layout).beside(&w.heard);
             w.optimizer.chain.apply(&at, &mut w.update);
             std::mem::swap(&mut w.agreed, &mut w.update);
         }

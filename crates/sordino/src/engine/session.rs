@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::beside::Lanes;
 use super::round;
 use super::worker::{Told, Worker};
 use crate::aggregate::Aggregator;
@@ -13,6 +14,7 @@ use crate::fabric::{Clock, Port};
 use crate::feedback::Feedback;
 use crate::local::{Local, Meeting};
 use crate::optim::{Chain, Optimizer};
+use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::schedule::Schedule;
 use crate::workload::{Batch, Start, Workload};
@@ -39,6 +41,10 @@ pub struct Parts {
     pub aggregator: Box<dyn Aggregator>,
     /// How agreement is reached.
     pub exchange: Box<dyn Exchange>,
+    /// The exchange and the aggregator of what travels beside, dense.
+    pub lanes: Lanes,
+    /// Who takes part.
+    pub participation: Box<dyn Participation>,
     /// The outer step.
     pub outer: Chain,
     /// What a meeting does to buffers.
@@ -84,18 +90,34 @@ impl Session {
         round::round(&mut self.worker, &mut *self.port, workload, flags)
     }
 
-    /// The silent steps of a round that `open` began, on our own optimizer.
-    pub fn spend(&mut self, workload: &mut dyn Workload, steps: u64) -> Result<()> {
-        self.worker.spend(workload, steps)
-    }
-
     /// Opens a round: how many local steps to make from `worker().point()`.
     pub fn open(&mut self) -> Result<u64> {
-        round::open(&mut self.worker, &mut *self.port)
+        round::open(&mut self.worker, &mut *self.port)?;
+        if !self.worker.federated() {
+            self.worker.voices().try_for_each(|voice| self.worker.enter(voice))?;
+        }
+        Ok(self.worker.silence)
+    }
+
+    /// The silent steps of a round that `open` began, on our own optimizer. Federated clients speak as soon as they
+    /// have made theirs.
+    pub fn spend(&mut self, workload: &mut dyn Workload) -> Result<()> {
+        if !self.worker.federated() {
+            return self.worker.spend(workload);
+        }
+        for voice in self.worker.voices() {
+            self.worker.enter(voice)?;
+            self.worker.spend(workload)?;
+            round::speak(&mut self.worker, &mut *self.port, 0)?;
+        }
+        Ok(())
     }
 
     /// Closes the round that `open` began.
     pub fn close(&mut self, flags: u8) -> Result<Told> {
+        if !self.worker.federated() {
+            round::speak(&mut self.worker, &mut *self.port, flags)?;
+        }
         round::close(&mut self.worker, &mut *self.port, flags)
     }
 
@@ -105,7 +127,7 @@ impl Session {
     }
 
     /// Everything the worker remembers.
-    pub fn save(&self) -> State {
+    pub fn save(&mut self) -> Result<State> {
         self.worker.save()
     }
 

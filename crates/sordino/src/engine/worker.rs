@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
+use super::beside::{Beside, Table};
 use super::premises::Premises;
+use super::seats::{Guests, Seats, draws_of, steps_of};
 use super::session::Parts;
+use super::store::{Memory, Store};
 use crate::aggregate::Aggregator;
-use crate::base::{Layout, Purpose, Result, State, flat};
+use crate::base::{Aside, Layout, Purpose, Result, State};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
-use crate::exchange::{self, Average, Exchange, Frame, Talk};
+use crate::exchange::{self, Average, Exchange, Frame, Talk, Voice};
 use crate::fabric::{Clock, Port};
 use crate::feedback::Feedback;
 use crate::local::{Ground, Local, Meeting, Spent};
 use crate::optim::{Chain, Optimizer, Transform};
+use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::schedule::{self, Facts, Schedule};
-use crate::workload::{Batch, Draw, Start, Workload};
+use crate::workload::{Batch, Workload};
 
 /// What a round found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,8 +36,12 @@ pub struct Told {
     pub loss: f64,
     /// How many of the round's steps were shortened by clipping.
     pub clipped: u64,
-    /// How many offers were shortened by clipping before they were sent (0 or 1).
+    /// How many offers of this rank were shortened by clipping before they were sent.
     pub shortened: u64,
+    /// How many voices this rank spoke for.
+    pub spoke: u64,
+    /// How many spoke in all.
+    pub voices: u64,
     /// ‖what the feedback remembers‖.
     pub residual_norm: Option<f64>,
     /// What rank 0 decided for everybody.
@@ -51,7 +59,7 @@ pub struct Times {
     pub close: f64,
 }
 
-/// One worker of a run.
+/// One worker of a run: a rank that speaks for itself, or for the federated clients it plays.
 pub struct Worker {
     pub(super) optimizer: Optimizer,
     pub(super) payload: Payload,
@@ -59,90 +67,155 @@ pub struct Worker {
     pub(super) outer: Chain,
     pub(super) layout: Layout,
     pub(super) clock: Arc<dyn Clock>,
-    local: Box<dyn Local>,
+    pub(super) local: Box<dyn Local>,
     meeting: Meeting,
-    batch: Batch,
+    pub(super) batch: Batch,
     schedule: Box<dyn Schedule>,
-    compressor: Box<dyn Compressor>,
-    aggregator: Box<dyn Aggregator>,
-    exchange: Box<dyn Exchange>,
-    buffer_rule: Buffers,
-    seed: u64,
-    client: u64,
+    participation: Box<dyn Participation>,
+    pub(super) compressor: Box<dyn Compressor>,
+    pub(super) aggregator: Box<dyn Aggregator>,
+    pub(super) exchange: Box<dyn Exchange>,
+    pub(super) beside: Beside,
+    pub(super) buffer_rule: Buffers,
+    pub(super) seed: u64,
+    rank: usize,
     total: Option<u64>,
     premises: Premises,
-    compared: bool,
+    pub(super) compared: bool,
     pub(super) average: Average,
-    weights: Vec<f32>,
-    rows: f32,
+    /// Rows of every client.
+    rows: Vec<f32>,
+    /// Lists that travel beside every offer, as zeros.
+    asides: Vec<Aside>,
     // What the run is at.
     pub(super) model: Vec<f32>,
     pub(super) round: u64,
     pub(super) step: u64,
-    buffers: Vec<f32>,
-    previous_rate: Option<f64>,
-    times: Times,
+    pub(super) buffers: Vec<f32>,
+    pub(super) previous_rate: Option<f64>,
+    pub(super) times: Times,
+    pub(super) clients: Box<dyn Store>,
+    /// Rows of every rank as they were told, where the aggregator weighs ranks.
+    pub(super) weights: Vec<f32>,
     // What lives within a round.
+    pub(super) seats: Seats,
     pub(super) silence: u64,
+    voice: Voice,
     pub(super) point: Vec<f32>,
     pub(super) offer: Vec<f32>,
     pub(super) said: Vec<f32>,
     pub(super) agreed: Vec<f32>,
     pub(super) update: Vec<f32>,
+    /// What was agreed beside the update.
+    pub(super) heard: Vec<Aside>,
+    /// Buffers as they were agreed on, while clients change them.
+    pub(super) common: Vec<f32>,
     spent: Spent,
+    tally: Tally,
+}
+
+/// What the voices of a rank add up to in a round.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    spoke: u64,
+    loss: f64,
+    clipped: u64,
+    residual_norm: Option<f64>,
 }
 
 impl Worker {
-    /// A worker at the start of a run of `total` steps (if that is known), with `rows` training rows of its own.
+    /// The worker of `rank` among `ranks`, at the start of a run of `total` steps (if that is known) on `workload`.
     pub fn new(
         parts: Parts,
-        layout: Layout,
-        start: Start,
+        workload: &dyn Workload,
         seed: u64,
-        client: u64,
+        rank: usize,
+        ranks: usize,
         total: Option<u64>,
-        rows: usize,
     ) -> Self {
+        let (layout, start) = (workload.layout().clone(), workload.start(seed));
         let zeros = vec![0.0; layout.len()];
         let mut optimizer = parts.optimizer;
         optimizer.anneal.over(total);
+        let clients = parts.participation.clients(ranks) as u64;
         Self {
             optimizer,
             payload: parts.payload,
             feedback: parts.feedback,
             outer: parts.outer,
             clock: parts.clock,
+            asides: parts.local.asides(workload),
             local: parts.local,
             meeting: parts.meeting,
             batch: parts.batch,
             schedule: parts.schedule,
+            participation: parts.participation,
             compressor: parts.compressor,
             aggregator: parts.aggregator,
             exchange: parts.exchange,
+            beside: Beside::new(parts.lanes),
             buffer_rule: parts.buffers,
             seed,
-            client,
+            rank,
             total,
             premises: Premises::new(parts.fingerprint, seed, total, &layout),
             compared: false,
             average: Average::default(),
-            weights: Vec::new(),
-            rows: rows as f32,
+            rows: (0..clients).map(|client| workload.rows(client) as f32).collect(),
             round: 0,
             step: 0,
+            common: start.buffers.clone(),
             buffers: start.buffers,
             previous_rate: None,
             times: Times::default(),
+            clients: Box::new(Memory::default()),
+            weights: Vec::new(),
+            seats: Seats::everyone(ranks),
             silence: 1,
+            voice: Voice { client: rank as u64, rank },
             point: start.parameters.clone(),
             model: start.parameters,
             offer: zeros.clone(),
             said: zeros.clone(),
             agreed: zeros.clone(),
             update: zeros,
+            heard: Vec::new(),
             layout,
             spent: Spent::default(),
+            tally: Tally::default(),
         }
+    }
+
+    /// Keeps what clients remember in `store` instead of in memory.
+    pub fn keep_clients_in(&mut self, store: Box<dyn Store>) {
+        self.clients = store;
+    }
+
+    /// How many clients there are: the ranks themselves where everybody takes part.
+    pub fn clients(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// This rank.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// The lanes beside the payload, with the lengths of their vectors.
+    pub(super) fn lanes(&self) -> Vec<(Purpose, usize)> {
+        let lane = |aside: &Aside| (Purpose::Aside(aside.name.into()), aside.values.len());
+        let buffers = (self.federated() && !self.buffers.is_empty()).then_some((Purpose::Buffers, self.buffers.len()));
+        self.asides.iter().map(lane).chain(buffers).collect()
+    }
+
+    /// Whether voices are federated clients.
+    pub fn federated(&self) -> bool {
+        self.participation.federated()
+    }
+
+    /// How many speak in a round, on average.
+    pub fn expected(&self) -> f64 {
+        self.participation.expected(self.seats.voices.len())
     }
 
     /// The agreed model.
@@ -208,8 +281,14 @@ impl Worker {
         Ok(())
     }
 
-    pub(super) fn decide_silence(&mut self) {
+    /// Lays the table: how many silent steps there will be, and who speaks after them.
+    pub(super) fn decide(&mut self, port: &mut dyn Port) -> Result<()> {
         let anneal = &self.optimizer.anneal;
+        let rows = self.rows.iter().map(|r| f64::from(*r)).sum::<f64>() / self.rows.len().max(1) as f64;
+        let epoch = match self.batch {
+            Batch::Full => 1.0,
+            Batch::Rows(batch) | Batch::Poisson(batch) => rows / batch.max(1) as f64,
+        };
         self.silence = schedule::clamped(
             &*self.schedule,
             &Facts {
@@ -219,53 +298,211 @@ impl Worker {
                 previous_rate: self.previous_rate,
                 steps: self.total,
                 warming: self.step < anneal.warmup(),
+                epoch,
             },
         );
+        self.tally = Tally::default();
+        if !self.participation.federated() {
+            if self.aggregator.weighs() && self.weights.len() != port.size() {
+                let (frame, mine) = (self.frame(0), self.rows[self.rank]);
+                self.weights = exchange::everybodys(port, &Purpose::Aside("weight".into()), frame, mine)?;
+            }
+            self.seats.weights.clone_from(&self.weights);
+            return Ok(());
+        }
+        let remembering = self.remembers();
+        self.seats = Seats::sampled(&Guests {
+            participation: &*self.participation,
+            clock: &*self.clock,
+            schedule: &*self.schedule,
+            compressor: &*self.compressor,
+            layout: &self.layout,
+            rows: &self.rows,
+            batch: self.batch,
+            seed: self.seed,
+            round: self.round,
+            silence: self.silence,
+            ranks: port.size(),
+            remembering,
+            aside: 4 * self.asides.iter().map(|a| a.values.len() as u64).sum::<u64>(),
+        });
+        if !self.aggregator.weighs() {
+            self.seats.weights.clear();
+        }
+        let (frame, asked) = (self.frame(0), self.seats.asked);
+        exchange::invite(port, &Purpose::Payload, frame, &self.model, asked);
+        for (name, list) in self.local.told() {
+            exchange::invite(port, &Purpose::Aside(name.into()), frame, list, asked);
+        }
+        Ok(())
     }
 
-    /// The silent steps, on our own optimizer.
-    pub(super) fn spend(&mut self, workload: &mut dyn Workload, steps: u64) -> Result<()> {
+    /// Whether clients remember anything from one round to another.
+    fn remembers(&mut self) -> bool {
+        self.keeps_optimizer() || !self.feedback.own().is_empty() || !self.local.own().is_empty()
+    }
+
+    /// Whether a client's optimizer goes on where it was when the client was asked last.
+    fn keeps_optimizer(&self) -> bool {
+        self.meeting == Meeting::Keep && self.payload != Payload::Gradient
+    }
+
+    /// A voice takes the floor: a client's state is checked out, and everybody begins from the model.
+    pub(super) fn enter(&mut self, voice: Voice) -> Result<()> {
+        self.voice = voice;
+        if self.seats.clients {
+            let state = self.clients.take(voice.client)?.unwrap_or_default();
+            for (name, vector) in self.feedback.own().into_iter().chain(self.local.own()) {
+                vector.clear();
+                vector.extend(state.vectors.get(name).into_iter().flatten());
+            }
+            if self.payload != Payload::Gradient {
+                self.optimizer.chain.reset();
+                if state.has("optim") {
+                    self.optimizer.chain.load(&state.part("optim"), &self.layout)?;
+                }
+            }
+            self.buffers.copy_from_slice(&self.common);
+        }
+        self.point.copy_from_slice(&self.model);
+        self.feedback.look_ahead(&mut self.point);
+        Ok(())
+    }
+
+    /// A voice that has spoken leaves the floor: a client's state is put back.
+    pub(super) fn leave(&mut self) -> Result<()> {
+        if !self.seats.clients {
+            return Ok(());
+        }
+        let mut state = State::default();
+        for (name, vector) in self.feedback.own().into_iter().chain(self.local.own()) {
+            if !vector.is_empty() {
+                state.vectors.insert(name.to_owned(), std::mem::take(vector));
+            }
+        }
+        if self.keeps_optimizer() {
+            let mut inner = State::default();
+            self.optimizer.chain.save(&mut inner);
+            state.put_all("optim", inner);
+        }
+        self.clients.put(self.voice.client, state)
+    }
+
+    /// The voices this rank speaks for.
+    pub(super) fn voices(&self) -> impl Iterator<Item = Voice> + use<> {
+        self.seats.of(self.rank)
+    }
+
+    /// The silent steps of the voice that has the floor, on our own optimizer.
+    pub(super) fn spend(&mut self, workload: &mut dyn Workload) -> Result<()> {
         let (began, cpu) = (self.clock.now(), self.clock.cpu());
+        let (client, silence) = (self.voice.client, self.silence);
+        let (mut steps, mut draw) = (silence, self.step);
+        if self.seats.clients {
+            steps = steps_of(&*self.schedule, &self.rows, client, self.batch, silence);
+            draw = draws_of(&*self.schedule, &self.rows, client, self.batch, self.round, self.step);
+        }
         let mut ground = Ground {
             workload,
             optimizer: &mut self.optimizer,
             seed: self.seed,
-            client: self.client,
+            client,
+            draw,
             step: self.step,
+            silence,
             layout: &self.layout,
         };
         self.spent = self.local.spend(&mut ground, &mut self.point, &mut self.buffers, &mut self.offer, steps)?;
+        if !self.seats.clients {
+            self.clock.worked(client, self.round, steps);
+        }
         self.times.compute += self.clock.now() - began;
         self.times.cpu += self.clock.cpu() - cpu;
         Ok(())
     }
 
-    /// The exchange of the offer: fills `said` and `agreed`, returns rank 0's flags.
-    pub(super) fn exchange(&mut self, port: &mut dyn Port, flags: u8) -> Result<u8> {
-        let frame = self.frame(flags);
-        if self.aggregator.weighs() && self.weights.len() != port.size() {
-            self.weights = exchange::everybodys(port, &Purpose::Aside("weight".into()), frame, self.rows)?;
-        }
+    /// The voice that has the floor says what it gives, and what goes beside it.
+    pub(super) fn speak(&mut self, port: &mut dyn Port, flags: u8) -> Result<()> {
+        let (frame, voice) = (self.frame(flags), self.voice);
         let mut talk = Talk {
-            port,
+            port: &mut *port,
             compressor: &mut *self.compressor,
             aggregator: &mut *self.aggregator,
             layout: &self.layout,
             seed: self.seed,
             frame,
-            weights: &self.weights,
+            purpose: &Purpose::Payload,
+            voices: &self.seats.voices,
+            expected: self.seats.expected,
+            clients: self.seats.clients,
+            weights: &self.seats.weights,
         };
-        self.exchange.begin(&mut talk, &self.offer, &mut self.said)?;
-        self.exchange.finish(&mut talk, &mut self.agreed)
+        self.exchange.begin(&mut talk, voice, &self.offer, &mut self.said)?;
+        for aside in &self.spent.asides {
+            self.beside.say(&Purpose::Aside(aside.name.into()), voice, &aside.values)?;
+        }
+        if self.seats.clients && !self.buffers.is_empty() {
+            self.beside.say(&Purpose::Buffers, voice, &self.buffers)?;
+        }
+        self.tally.spoke += 1;
+        self.tally.loss += self.spent.loss;
+        self.tally.clipped += self.spent.clipped;
+        Ok(())
     }
 
-    /// What a meeting does to buffers and optimizer state.
+    /// What was said is settled with what was given.
+    pub(super) fn settle(&mut self) {
+        self.feedback.settle(&self.offer, &self.said);
+        self.tally.residual_norm = self.feedback.norm();
+    }
+
+    /// What all voices agreed on: fills `agreed` and `heard`, returns rank 0's flags.
+    pub(super) fn agree(&mut self, port: &mut dyn Port, flags: u8) -> Result<u8> {
+        let frame = self.frame(flags);
+        let mut talk = Talk {
+            port: &mut *port,
+            compressor: &mut *self.compressor,
+            aggregator: &mut *self.aggregator,
+            layout: &self.layout,
+            seed: self.seed,
+            frame,
+            purpose: &Purpose::Payload,
+            voices: &self.seats.voices,
+            expected: self.seats.expected,
+            clients: self.seats.clients,
+            weights: &self.seats.weights,
+        };
+        let flags = self.exchange.finish(&mut talk, &mut self.said, &mut self.agreed)?;
+        let mut table = Table { port, frame, seed: self.seed, seats: &self.seats };
+        self.heard.clone_from(&self.asides);
+        for aside in &mut self.heard {
+            let purpose = Purpose::Aside(aside.name.into());
+            let len = aside.values.len();
+            aside.values.copy_from_slice(self.beside.agree(&mut table, &purpose, len)?);
+        }
+        self.local.agree(&self.heard, self.share());
+        if self.seats.clients && !self.buffers.is_empty() {
+            let agreed = self.beside.agree(&mut table, &Purpose::Buffers, self.common.len())?;
+            self.common.copy_from_slice(agreed);
+            self.buffers.copy_from_slice(agreed);
+        }
+        Ok(flags)
+    }
+
+    /// The fraction of clients that spoke.
+    pub(super) fn share(&self) -> f32 {
+        self.seats.voices.len() as f32 / self.rows.len().max(1) as f32
+    }
+
+    /// What a meeting does to buffers and optimizer state of ranks that all take part.
     pub(super) fn meet(&mut self, port: &mut dyn Port) -> Result<()> {
         let frame = self.frame(0);
-        if !self.buffers.is_empty() {
+        if !self.buffers.is_empty() && !self.seats.clients {
             match self.buffer_rule {
                 Buffers::Average => self.average.of(port, &Purpose::Buffers, frame, &mut self.buffers)?,
-                Buffers::Root => exchange::broadcast(port, &Purpose::Buffers, frame, &mut self.buffers)?,
+                Buffers::Root => {
+                    exchange::broadcast(port, &Purpose::Buffers, frame, &mut self.buffers)?;
+                }
                 Buffers::Local | Buffers::Reestimate(_) => {}
             }
         }
@@ -273,9 +510,13 @@ impl Worker {
             Meeting::Keep => {}
             Meeting::Reset => self.optimizer.chain.reset(),
             Meeting::Average => {
+                let purpose = Purpose::Aside("moments".into());
+                let (seats, voice, seed) = (&self.seats, self.voice, self.seed);
                 for moment in self.optimizer.chain.moments() {
-                    let purpose = Purpose::Aside("moments".into());
-                    self.average.by(&mut *self.aggregator, &self.weights, port, &purpose, frame, moment)?;
+                    self.beside.say(&purpose, voice, moment)?;
+                    let mut table = Table { port: &mut *port, frame, seed, seats };
+                    let len = moment.len();
+                    moment.copy_from_slice(self.beside.agree(&mut table, &purpose, len)?);
                 }
             }
         }
@@ -287,118 +528,21 @@ impl Worker {
         self.previous_rate = Some(rate);
         self.round += 1;
         self.step += self.silence;
+        self.clock.advance(self.seats.seconds);
         self.talked_since(began);
-        let spent = std::mem::take(&mut self.spent);
-        let clipped = spent.clipped + self.optimizer.chain.clipped_steps();
+        let tally = std::mem::take(&mut self.tally);
         Told {
             rounds: self.round,
             steps: self.step,
             silence: self.silence,
             rate,
-            loss: spent.loss,
-            clipped,
+            loss: if tally.spoke == 0 { f64::NAN } else { tally.loss / tally.spoke as f64 },
+            clipped: tally.clipped + self.optimizer.chain.clipped_steps(),
             shortened: self.compressor.shortened(),
-            residual_norm: self.feedback.norm(),
+            spoke: tally.spoke,
+            voices: self.seats.voices.len() as u64,
+            residual_norm: tally.residual_norm,
             flags,
         }
-    }
-
-    /// The model and the buffers that an evaluation uses: a collective call, counted as `evaluate`.
-    pub fn evaluated(&mut self, port: &mut dyn Port, workload: &mut dyn Workload) -> Result<Start> {
-        let frame = self.frame(0);
-        let mut parameters = self.model.clone();
-        if self.feedback.evaluates_ahead() {
-            let mut owed = self.feedback.owed().map_or_else(|| vec![0.0; parameters.len()], <[f32]>::to_vec);
-            self.average.of(port, &Purpose::Evaluate, frame, &mut owed)?;
-            flat::subtract(&mut parameters, &owed);
-        }
-        let mut buffers = self.buffers.clone();
-        if !buffers.is_empty() {
-            if let Buffers::Reestimate(batches) = self.buffer_rule {
-                self.reestimate(&parameters, &mut buffers, batches, workload)?;
-            }
-            if matches!(self.buffer_rule, Buffers::Local | Buffers::Reestimate(_)) {
-                self.average.of(port, &Purpose::Evaluate, frame, &mut buffers)?;
-            }
-        }
-        Ok(Start { parameters, buffers })
-    }
-
-    /// Averages what `batches` batches say of the buffers at `parameters`, nothing of the old ones left.
-    ///
-    /// A running statistic moves as b ← ρb + (1 − ρ)s. From b = 0 a batch leaves (1 − ρ)s; from b = 1 it leaves ρ more.
-    fn reestimate(
-        &self,
-        parameters: &[f32],
-        buffers: &mut [f32],
-        batches: u64,
-        workload: &mut dyn Workload,
-    ) -> Result<()> {
-        let mut unused = vec![0.0; parameters.len()];
-        // Steps far beyond any run, so that no training batch is looked at twice for it.
-        let draw = |i| Draw { seed: self.seed, client: self.client, step: (1 << 40) + i, batch: self.batch };
-        let mut sum = vec![0.0; buffers.len()];
-        let mut ones = vec![1.0; buffers.len()];
-        workload.gradient(parameters, &mut ones, &draw(0), &mut unused)?;
-        let mut first = Vec::new();
-        for i in 0..batches {
-            let mut zeros = vec![0.0; buffers.len()];
-            workload.gradient(parameters, &mut zeros, &draw(i), &mut unused)?;
-            flat::add(&mut sum, &zeros);
-            if i == 0 {
-                first = zeros;
-            }
-        }
-        for (((b, s), one), zero) in buffers.iter_mut().zip(&sum).zip(&ones).zip(&first) {
-            let moves = 1.0 - (one - zero);
-            // What does not move is no statistic (a constant, a counter) and stays.
-            if moves > 1e-6 {
-                *b = s / batches as f32 / moves;
-            }
-        }
-        Ok(())
-    }
-
-    /// Everything this worker remembers.
-    pub fn save(&self) -> State {
-        let mut state = State::default();
-        state.put("model", &self.model);
-        state.put("buffers", &self.buffers);
-        if !self.weights.is_empty() {
-            state.put("weights", &self.weights);
-        }
-        state.put("weights", &self.weights);
-        let rate = self.previous_rate.map_or(f64::NAN, |r| r);
-        state.put_numbers("position", &[self.round, self.step, rate.to_bits()]);
-        state.put_numbers("times", &[self.times.compute, self.times.cpu, self.times.close].map(f64::to_bits));
-        let part = |save: &dyn Fn(&mut State)| {
-            let mut inner = State::default();
-            save(&mut inner);
-            inner
-        };
-        state.put_all("optim", part(&|s| self.optimizer.chain.save(s)));
-        state.put_all("outer", part(&|s| self.outer.save(s)));
-        state.put_all("feedback", part(&|s| self.feedback.save(s)));
-        state.put_all("exchange", part(&|s| self.exchange.save(s)));
-        state
-    }
-
-    /// Takes back what [`Worker::save`] gave; what follows is what would have followed.
-    pub fn load(&mut self, state: &State) -> Result<()> {
-        state.take("model", &mut self.model)?;
-        state.take("buffers", &mut self.buffers)?;
-        // Told once a run; of another number of ranks they are asked for anew.
-        self.weights = state.vectors.get("weights").cloned().unwrap_or_default();
-        self.weights = state.vectors.get("weights").cloned().unwrap_or_default();
-        let [round, step, rate] = state.take_numbers("position")?;
-        (self.round, self.step) = (round, step);
-        self.compared = false;
-        self.previous_rate = Some(f64::from_bits(rate)).filter(|r| !r.is_nan());
-        let [compute, cpu, close] = state.take_numbers("times")?.map(f64::from_bits);
-        self.times = Times { compute, cpu, close };
-        self.optimizer.chain.load(&state.part("optim"), &self.layout)?;
-        self.outer.load(&state.part("outer"), &self.layout)?;
-        self.feedback.load(&state.part("feedback"), &self.layout)?;
-        self.exchange.load(&state.part("exchange"), &self.layout)
     }
 }

@@ -8,7 +8,7 @@
 //! agreed = aggregate(decode m₀, decode m₁, …, decode m_{N−1})
 //! ```
 //! # Contract
-//! Any compressor, any aggregator. Every rank sends and receives N − 1 messages. The neutral element.
+//! Every rank has one voice. Any compressor, any aggregator. Every rank sends and receives N − 1 messages. The neutral element.
 //!
 //! # When it helps, when it hurts
 //! Right for few workers and strong codes: nothing is decoded and encoded again on the way. Grows with N.
@@ -19,10 +19,10 @@
 //! # Deviations from the paper
 //! None.
 
-use super::{Exchange, Talk, refuse_unfinite};
-use crate::base::{Purpose, Reader, Result, Writer};
+use super::{Exchange, Talk, Voice, refuse_unfinite};
+use crate::base::{Reader, Result, Writer};
 use crate::compress::Coding;
-use crate::fabric::{Tag, peers};
+use crate::fabric::peers;
 
 /// All-gather.
 #[derive(Default)]
@@ -34,16 +34,16 @@ pub struct Gather {
 }
 
 impl Exchange for Gather {
-    fn begin(&mut self, talk: &mut Talk, given: &[f32], said: &mut [f32]) -> Result<()> {
+    fn begin(&mut self, talk: &mut Talk, voice: Voice, given: &[f32], said: &mut [f32]) -> Result<()> {
         refuse_unfinite(given)?;
-        let (stream, shared) = talk.streams(talk.port.rank());
+        let (stream, shared) = talk.streams(voice.client);
         let coding = Coding { layout: talk.layout, stream: &stream, shared: &shared };
         talk.frame.start(given.len(), &mut self.out);
         let body = self.out.bytes().len();
         talk.compressor.encode(given, &coding, &mut self.out)?;
         talk.compressor.decode(&mut Reader::new(&self.out.bytes()[body..]), talk.layout, said)?;
         self.out.seal(0);
-        let tag = Tag::across(Purpose::Payload);
+        let tag = talk.across();
         for to in peers(talk.port) {
             talk.port.send(to, &tag, self.out.bytes())?;
         }
@@ -52,11 +52,11 @@ impl Exchange for Gather {
         Ok(())
     }
 
-    fn finish(&mut self, talk: &mut Talk, agreed: &mut [f32]) -> Result<u8> {
-        let tag = Tag::across(Purpose::Payload);
+    fn finish(&mut self, talk: &mut Talk, _: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
+        let tag = talk.across();
         let mut flags = talk.frame.flags;
         self.decoded.resize(agreed.len(), 0.0);
-        talk.aggregator.begin(agreed.len());
+        talk.aggregator.begin(&talk.gathering(agreed.len()));
         for from in 0..talk.port.size() {
             if from == talk.port.rank() {
                 talk.aggregator.add(&self.said, talk.weight(from));

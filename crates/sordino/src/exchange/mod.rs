@@ -10,13 +10,29 @@ pub use control::{decree, report};
 pub use frame::Frame;
 pub use gather::Gather;
 pub use reduce::{Average, Reduce, broadcast, everybodys};
-pub use star::Star;
+pub use star::{Star, invite};
 
-use crate::aggregate::Aggregator;
-use crate::base::{Error, Kind, Layout, Result, State, Stream, Use, flat};
+use crate::aggregate::{Aggregator, Gathering};
+use crate::base::{Error, Kind, Layout, Purpose, Result, State, Stream, Use, flat};
 use crate::compress::Compressor;
-use crate::fabric::Port;
+use crate::fabric::{Port, Tag, Way};
 use crate::grammar::{self, Element, Entry, Key};
+
+/// Somebody who speaks in a meeting: a worker with its own rank, or a client that a rank plays for this round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Voice {
+    /// Whose streams, data and memory it uses: a rank, or a federated client's id.
+    pub client: u64,
+    /// The rank that speaks for it.
+    pub rank: usize,
+}
+
+impl Voice {
+    /// Every rank with its own voice.
+    pub fn ranks(size: usize) -> Vec<Self> {
+        (0..size).map(|rank| Self { client: rank as u64, rank }).collect()
+    }
+}
 
 /// What a meeting works with.
 pub struct Talk<'a> {
@@ -32,37 +48,61 @@ pub struct Talk<'a> {
     pub seed: u64,
     /// What every frame of this meeting carries and is checked against.
     pub frame: Frame,
-    /// Rows per rank, where the aggregator weighs; else empty.
+    /// What the vectors are for.
+    pub purpose: &'a Purpose,
+    /// Who speaks, in the order in which they are added up; at least one.
+    pub voices: &'a [Voice],
+    /// How many speak on average over rounds.
+    pub expected: f64,
+    /// Whether voices are clients with machines of their own, whoever plays them here: only a star has them.
+    pub clients: bool,
+    /// Rows per voice, where the aggregator weighs; else empty.
     pub weights: &'a [f32],
 }
 
 impl Talk<'_> {
-    fn weight(&self, rank: usize) -> f32 {
-        self.weights.get(rank).copied().unwrap_or(1.0)
+    /// What a message from worker to worker is for.
+    fn across(&self) -> Tag {
+        Tag::across(self.purpose.clone())
     }
 
-    /// The private encoding stream of a rank, and the one all ranks share, for this round.
-    fn streams(&self, rank: usize) -> (Stream, Stream) {
+    /// What a message up to the server is for.
+    fn up(&self) -> Tag {
+        Tag { purpose: self.purpose.clone(), way: if self.clients { Way::FromClient } else { Way::Up } }
+    }
+
+    fn weight(&self, voice: usize) -> f32 {
+        self.weights.get(voice).copied().unwrap_or(1.0)
+    }
+
+    /// The private encoding stream of a client, and the one all share, for this round.
+    fn streams(&self, client: u64) -> (Stream, Stream) {
         (
-            Stream::new(self.seed, Use::Encode, rank as u64, self.frame.round),
+            Stream::new(self.seed, Use::Encode, client, self.frame.round),
             Stream::new(self.seed, Use::Shared, 0, self.frame.round),
         )
+    }
+
+    fn gathering(&self, len: usize) -> Gathering {
+        Gathering { len, voices: self.voices.len(), expected: self.expected, seed: self.seed, round: self.frame.round }
     }
 }
 
 /// How agreement is reached.
 ///
 /// # Contract
-/// `begin` takes what this rank gives and overwrites `said` with what it was understood to have said; `finish`
-/// overwrites `agreed` with the aggregate, the same bits on every rank, and returns the flags that rank 0 sent along.
-/// Between the two the exchange may hold messages in flight; what it holds is part of its state. A vector that is not
-/// finite is refused as diverged before anything is sent, on the rank that has it.
+/// `begin` takes what one of this rank's voices gives and overwrites `said` with what it was understood to have said;
+/// it is called once per voice, in the order of `talk.voices`. `finish` overwrites `agreed` with the aggregate, the
+/// same bits on every rank, and returns the flags that rank 0 sent along; where only the agreement shows what was said
+/// (codes of two phases), it overwrites `said` too. Between the two the exchange may hold messages in flight; what it
+/// holds is part of its state. A vector that is not finite is refused as diverged before anything is sent, on the rank
+/// that has it.
 pub trait Exchange: Send {
-    /// Sends what this rank gives.
-    fn begin(&mut self, talk: &mut Talk, given: &[f32], said: &mut [f32]) -> Result<()>;
+    /// Sends what a voice of this rank gives.
+    fn begin(&mut self, talk: &mut Talk, voice: Voice, given: &[f32], said: &mut [f32]) -> Result<()>;
 
     /// Waits for the others and agrees.
-    fn finish(&mut self, talk: &mut Talk, agreed: &mut [f32]) -> Result<u8>;
+    fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8>;
 
     /// Puts what is remembered between rounds into `state`.
     fn save(&self, _state: &mut State) {}

@@ -10,7 +10,7 @@
 //! agreed = lift(s₀ s₁ … s_{N−1})
 //! ```
 //! # Contract
-//! Needs a linear compressor and a linear aggregator. Every rank sends 2(N − 1)/N · 4d' bytes for a short vector of d'
+//! Every rank has one voice. Needs a linear compressor and a linear aggregator; a code of two phases goes around twice. Every rank sends 2(N − 1)/N · 4d' bytes for a short vector of d'
 //! entries (plus a frame a message), the volume of a ring. Addition is in rank order in f32 with one division, so
 //! with `dense` the result equals `gather`'s bit for bit.
 //!
@@ -25,8 +25,8 @@
 
 use std::ops::Range;
 
-use super::{Exchange, Frame, Talk, refuse_unfinite};
-use crate::aggregate::{Aggregator, Mean};
+use super::{Exchange, Frame, Talk, Voice, refuse_unfinite};
+use crate::aggregate::{Aggregator, Gathering, Mean};
 use crate::base::{Error, Purpose, Result, Stream, Writer};
 use crate::compress::Coding;
 use crate::fabric::{Port, Tag, peers};
@@ -34,33 +34,56 @@ use crate::fabric::{Port, Tag, peers};
 /// Reduce-scatter and all-gather.
 #[derive(Default)]
 pub struct Reduce {
+    /// What was given, for the second phase of a code that has one.
+    given: Vec<f32>,
     short: Vec<f32>,
     scatter: Scatter,
 }
 
 impl Exchange for Reduce {
-    fn begin(&mut self, talk: &mut Talk, given: &[f32], said: &mut [f32]) -> Result<()> {
+    fn begin(&mut self, talk: &mut Talk, voice: Voice, given: &[f32], said: &mut [f32]) -> Result<()> {
         refuse_unfinite(given)?;
-        let (stream, shared) = talk.streams(talk.port.rank());
+        let (stream, shared) = talk.streams(voice.client);
         let coding = Coding { layout: talk.layout, stream: &stream, shared: &shared };
         let linear = talk.compressor.linear().ok_or_else(|| {
             Error::request("exchange=reduce needs a linear compressor (dense, block); use exchange=gather")
         })?;
         linear.project(given, &coding, &mut self.short);
-        linear.lift(&self.short, &coding, said);
-        self.scatter.send(talk.port, &Purpose::Payload, talk.frame, &self.short)
+        if linear.two_phases() {
+            self.given.clear();
+            self.given.extend_from_slice(given);
+        } else {
+            linear.lift(&self.short, &coding, said);
+        }
+        self.scatter.send(talk.port, talk.purpose, talk.frame, 0, &self.short)
     }
 
-    fn finish(&mut self, talk: &mut Talk, agreed: &mut [f32]) -> Result<u8> {
-        let weight = |rank| talk.weights.get(rank).copied().unwrap_or(1.0);
-        let (port, frame) = (&mut *talk.port, talk.frame);
-        let flags = self.scatter.agree(port, &Purpose::Payload, frame, talk.aggregator, &weight, &mut self.short)?;
-        let (stream, shared): (Stream, Stream) = talk.streams(talk.port.rank());
+    fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
+        let (stream, shared): (Stream, Stream) = talk.streams(talk.port.rank() as u64);
         let coding = Coding { layout: talk.layout, stream: &stream, shared: &shared };
+        let mut flags = self.agree(talk, 0)?;
+        let Some(linear) = talk.compressor.linear() else { return Ok(flags) };
+        if !linear.two_phases() {
+            linear.lift(&self.short, &coding, agreed);
+            return Ok(flags);
+        }
+        linear.refine(&self.given, &coding, &mut self.short);
+        self.scatter.send(talk.port, talk.purpose, talk.frame, 1, &self.short)?;
+        flags = self.agree(talk, 1)?;
         if let Some(linear) = talk.compressor.linear() {
             linear.lift(&self.short, &coding, agreed);
         }
+        said.copy_from_slice(agreed);
         Ok(flags)
+    }
+}
+
+impl Reduce {
+    fn agree(&mut self, talk: &mut Talk, phase: usize) -> Result<u8> {
+        let gathering = talk.gathering(self.short.len());
+        let weight = |rank: usize| talk.weights.get(rank).copied().unwrap_or(1.0);
+        let (port, frame) = (&mut *talk.port, talk.frame);
+        self.scatter.agree(port, talk.purpose, frame, phase, talk.aggregator, &gathering, &weight, &mut self.short)
     }
 }
 
@@ -78,11 +101,19 @@ fn chunk(len: usize, rank: usize, size: usize) -> Range<usize> {
 }
 
 impl Scatter {
-    fn send(&mut self, port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &[f32]) -> Result<()> {
+    /// `phase` tells the words of a second phase of a round from those of the first.
+    fn send(
+        &mut self,
+        port: &mut dyn Port,
+        purpose: &Purpose,
+        frame: Frame,
+        phase: usize,
+        vector: &[f32],
+    ) -> Result<()> {
         let tag = Tag::across(purpose.clone());
         let size = port.size();
         for to in peers(port) {
-            self.word(port, to, &tag, frame, to, &vector[chunk(vector.len(), to, size)])?;
+            self.word(port, to, &tag, frame, phase * size + to, &vector[chunk(vector.len(), to, size)])?;
         }
         Ok(())
     }
@@ -129,12 +160,15 @@ impl Scatter {
         Ok(flags)
     }
 
+    #[allow(clippy::too_many_arguments)] // What a collective is: where, what for, when, how, of what.
     fn agree(
         &mut self,
         port: &mut dyn Port,
         purpose: &Purpose,
         frame: Frame,
+        phase: usize,
         aggregator: &mut dyn Aggregator,
+        gathering: &Gathering,
         weight: &dyn Fn(usize) -> f32,
         vector: &mut [f32],
     ) -> Result<u8> {
@@ -143,12 +177,13 @@ impl Scatter {
         let (mut part, mut mine) = (std::mem::take(&mut self.part), std::mem::take(&mut self.mine));
         part.resize(own.len(), 0.0);
         mine.resize(own.len(), 0.0);
-        aggregator.begin(own.len());
+        aggregator.begin(&Gathering { len: own.len(), ..*gathering });
+        let first = phase * size;
         for from in 0..size {
             if from == rank {
                 aggregator.add(&vector[own.clone()], weight(from));
             } else {
-                self.hear(port, from, &tag, frame, rank, &mut part)?;
+                self.hear(port, from, &tag, frame, first + rank, &mut part)?;
                 aggregator.add(&part, weight(from));
             }
         }
@@ -156,11 +191,11 @@ impl Scatter {
         vector[own].copy_from_slice(&mine);
         let mut flags = frame.flags;
         for to in peers(port) {
-            self.word(port, to, &tag, frame, rank, &mine)?;
+            self.word(port, to, &tag, frame, first + rank, &mine)?;
         }
         for from in peers(port) {
             let theirs = chunk(vector.len(), from, size);
-            let sent = self.hear(port, from, &tag, frame, from, &mut vector[theirs])?;
+            let sent = self.hear(port, from, &tag, frame, first + from, &mut vector[theirs])?;
             if from == 0 {
                 flags = sent;
             }
@@ -181,35 +216,21 @@ pub struct Average {
 impl Average {
     /// Overwrites everybody's `vector` with the mean of all.
     pub fn of(&mut self, port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mut [f32]) -> Result<()> {
-        self.scatter.send(port, purpose, frame, vector)?;
-        self.scatter.agree(port, purpose, frame, &mut self.mean, &|_| 1.0, vector)?;
-        Ok(())
-    }
-
-    /// Overwrites everybody's `vector` with what `aggregator` makes of all, by the given weights (none: all 1).
-    pub fn by(
-        &mut self,
-        aggregator: &mut dyn Aggregator,
-        weights: &[f32],
-        port: &mut dyn Port,
-        purpose: &Purpose,
-        frame: Frame,
-        vector: &mut [f32],
-    ) -> Result<()> {
-        let weight = |rank: usize| weights.get(rank).copied().unwrap_or(1.0);
-        self.scatter.send(port, purpose, frame, vector)?;
-        self.scatter.agree(port, purpose, frame, aggregator, &weight, vector)?;
+        let gathering = Gathering::of(vector.len(), port.size());
+        self.scatter.send(port, purpose, frame, 0, vector)?;
+        self.scatter.agree(port, purpose, frame, 0, &mut self.mean, &gathering, &|_| 1.0, vector)?;
         Ok(())
     }
 }
 
-/// Overwrites everybody's vector with rank 0's.
-pub fn broadcast(port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mut [f32]) -> Result<()> {
+/// Overwrites everybody's vector with rank 0's, and returns rank 0's flags.
+pub fn broadcast(port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mut [f32]) -> Result<u8> {
     let (mut scatter, tag) = (Scatter::default(), Tag::across(purpose.clone()));
     if port.rank() == 0 {
-        return (1..port.size()).try_for_each(|to| scatter.word(port, to, &tag, frame, 0, vector));
+        (1..port.size()).try_for_each(|to| scatter.word(port, to, &tag, frame, 0, vector))?;
+        return Ok(frame.flags);
     }
-    scatter.hear(port, 0, &tag, frame, 0, vector).map(|_| ())
+    scatter.hear(port, 0, &tag, frame, 0, vector)
 }
 
 /// One number of every rank, in rank order.

@@ -7,11 +7,16 @@
 //! ```text
 //! up:    worker k sends encode(given_k)
 //! down:  u = E + aggregate(decode …) ;  q = C_down(u) ;  E ← u − q ;  agreed = q on every rank
+//!
+//! federated:  the server sends the model to every client that was asked (`invite`), hears their messages in the order
+//!             of clients, and tells its ranks what it agreed on, which is bookkeeping and no part of training's bytes
 //! ```
 //! # Contract
 //! Any compressors, any aggregator. A worker sends one message and receives one, whatever N. The server's words to the
 //! worker on its own rank do not count; the ledger shows it as `server`. While everybody takes part every worker is
-//! owed the same, so one feedback serves them all.
+//! owed the same, so one feedback serves them all. A rank may speak for any number of federated clients; those are on
+//! machines of their own, so all their messages count, whichever rank plays them, and what they receive is the whole
+//! model: a client that comes back after some rounds could do nothing with a difference.
 //!
 //! # When it helps, when it hurts
 //! Many workers on slow links, and methods whose paper has a server with error feedback (SAEF). The server's link
@@ -23,10 +28,12 @@
 //! # Deviations from the paper
 //! None.
 
-use super::{Exchange, Talk, refuse_unfinite};
-use crate::base::{Layout, Purpose, Reader, Result, State, Stream, Use, Writer};
+use std::collections::VecDeque;
+
+use super::{Exchange, Frame, Talk, Voice, refuse_unfinite};
+use crate::base::{Error, Layout, Purpose, Reader, Result, State, Stream, Use, Writer};
 use crate::compress::{Coding, Compressor};
-use crate::fabric::{Tag, Way};
+use crate::fabric::{Port, Tag, Way};
 use crate::feedback::Feedback;
 
 /// A server on rank 0.
@@ -34,7 +41,9 @@ pub struct Star {
     down: Box<dyn Compressor>,
     feedback: Box<dyn Feedback>,
     out: Writer,
-    said: Vec<f32>,
+    /// Messages of the voices that rank 0 itself speaks for, in order; spent ones keep their memory.
+    own: VecDeque<Vec<u8>>,
+    spare: Vec<Vec<u8>>,
     heard: Vec<u8>,
     decoded: Vec<f32>,
 }
@@ -42,21 +51,36 @@ pub struct Star {
 impl Star {
     /// With a compressor and a feedback on the way down.
     pub fn new(down: Box<dyn Compressor>, feedback: Box<dyn Feedback>) -> Self {
-        Self { down, feedback, out: Writer::new(), said: Vec::new(), heard: Vec::new(), decoded: Vec::new() }
+        Self {
+            down,
+            feedback,
+            out: Writer::new(),
+            own: VecDeque::new(),
+            spare: Vec::new(),
+            heard: Vec::new(),
+            decoded: Vec::new(),
+        }
     }
 
     /// The server's part: hear everybody, aggregate, compress, tell everybody.
     fn serve(&mut self, talk: &mut Talk, agreed: &mut [f32]) -> Result<()> {
-        let up = Tag { purpose: Purpose::Payload, way: Way::Up };
+        let up = talk.up();
         self.decoded.resize(agreed.len(), 0.0);
-        talk.aggregator.begin(agreed.len());
-        talk.aggregator.add(&self.said, talk.weight(0));
-        for from in 1..talk.port.size() {
-            talk.port.receive(from, &up, &mut self.heard)?;
-            let (mut body, _) = talk.frame.open(from, agreed.len(), &self.heard)?;
+        talk.aggregator.begin(&talk.gathering(agreed.len()));
+        for (at, voice) in talk.voices.iter().enumerate() {
+            if voice.rank == 0 {
+                let own = self
+                    .own
+                    .pop_front()
+                    .ok_or_else(|| Error::request(format!("client {} was asked and has not spoken", voice.client)))?;
+                self.spare.push(std::mem::replace(&mut self.heard, own));
+            } else {
+                talk.port.receive(voice.rank, &up, &mut self.heard)?;
+            }
+            let (mut body, _) = talk.frame.open(voice.rank, agreed.len(), &self.heard)?;
             talk.compressor.decode(&mut body, talk.layout, &mut self.decoded)?;
             body.done()?;
-            talk.aggregator.add(&self.decoded, talk.weight(from));
+            talk.aggregator.add(&self.decoded, talk.weight(at));
         }
         let mut given = std::mem::take(&mut self.decoded);
         talk.aggregator.finish(&mut given);
@@ -70,9 +94,8 @@ impl Star {
         self.down.encode(&given, &coding, &mut self.out)?;
         self.down.decode(&mut Reader::new(&self.out.bytes()[body..]), talk.layout, agreed)?;
         self.out.seal(0);
-        let down = Tag { purpose: Purpose::Payload, way: Way::Down };
         for to in 1..talk.port.size() {
-            talk.port.send(to, &down, self.out.bytes())?;
+            talk.port.send(to, &down(talk), self.out.bytes())?;
         }
         self.feedback.settle(&given, agreed);
         self.decoded = given;
@@ -80,30 +103,53 @@ impl Star {
     }
 }
 
+/// What a message from the server to a rank is for. What is told to ranks that play clients is bookkeeping.
+fn down(talk: &Talk) -> Tag {
+    let purpose = if talk.clients { Purpose::Control } else { talk.purpose.clone() };
+    Tag { purpose, way: Way::Down }
+}
+
+/// Counts what the server sends to each of `asked` federated clients: `vector` as it is, in one message each.
+pub fn invite(port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &[f32], asked: usize) {
+    if port.rank() == 0 && port.meter().is_some() {
+        let mut out = Writer::new();
+        frame.start(vector.len(), &mut out);
+        out.f32s(vector);
+        out.seal(0);
+        let tag = Tag { purpose: purpose.clone(), way: Way::ToClient };
+        (0..asked).for_each(|_| port.count(&tag, out.bytes()));
+    }
+}
+
 impl Exchange for Star {
-    fn begin(&mut self, talk: &mut Talk, given: &[f32], said: &mut [f32]) -> Result<()> {
+    fn begin(&mut self, talk: &mut Talk, voice: Voice, given: &[f32], said: &mut [f32]) -> Result<()> {
         refuse_unfinite(given)?;
-        let (stream, shared) = talk.streams(talk.port.rank());
+        let (stream, shared) = talk.streams(voice.client);
         talk.frame.start(given.len(), &mut self.out);
         let body = self.out.bytes().len();
         let coding = Coding { layout: talk.layout, stream: &stream, shared: &shared };
         talk.compressor.encode(given, &coding, &mut self.out)?;
         talk.compressor.decode(&mut Reader::new(&self.out.bytes()[body..]), talk.layout, said)?;
         self.out.seal(0);
-        self.said.clear();
-        self.said.extend_from_slice(said);
         if talk.port.rank() > 0 {
-            talk.port.send(0, &Tag { purpose: Purpose::Payload, way: Way::Up }, self.out.bytes())?;
+            return talk.port.send(0, &talk.up(), self.out.bytes());
         }
+        if talk.clients {
+            talk.port.count(&talk.up(), self.out.bytes());
+        }
+        let mut own = self.spare.pop().unwrap_or_default();
+        own.clear();
+        own.extend_from_slice(self.out.bytes());
+        self.own.push_back(own);
         Ok(())
     }
 
-    fn finish(&mut self, talk: &mut Talk, agreed: &mut [f32]) -> Result<u8> {
+    fn finish(&mut self, talk: &mut Talk, _: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
         let mut flags = talk.frame.flags;
         if talk.port.rank() == 0 {
             self.serve(talk, agreed)?;
         } else {
-            talk.port.receive(0, &Tag { purpose: Purpose::Payload, way: Way::Down }, &mut self.heard)?;
+            talk.port.receive(0, &down(talk), &mut self.heard)?;
             let (mut body, sent) = talk.frame.open(0, agreed.len(), &self.heard)?;
             self.down.decode(&mut body, talk.layout, agreed)?;
             body.done()?;

@@ -32,11 +32,15 @@ fn agree(
             layout: &layout,
             seed: 1,
             frame: Frame { round: 4, silence: 2, flags: if rank == 0 { 5 } else { 0 } },
+            purpose: &Purpose::Payload,
+            voices: &Voice::ranks(size),
+            expected: size as f64,
+            clients: false,
             weights,
         };
         let (mut said, mut agreed) = (vec![0.0; len], vec![0.0; len]);
-        exchange.begin(&mut talk, &given(rank, len), &mut said)?;
-        let flags = exchange.finish(&mut talk, &mut agreed)?;
+        exchange.begin(&mut talk, Voice { client: rank as u64, rank }, &given(rank, len), &mut said)?;
+        let flags = exchange.finish(&mut talk, &mut said, &mut agreed)?;
         let ledger = port.meter().unwrap().ledger.clone();
         Ok((said, agreed, flags, ledger))
     })
@@ -93,13 +97,13 @@ fn reduce_moves_the_volume_of_a_ring_and_the_server_is_a_party_of_its_own() {
         }
         all
     };
-    let (sent, received) = ledger(agree(size, len, || Box::new(Reduce::default()), &[])).busiest(size);
+    let (sent, received) = ledger(agree(size, len, || Box::new(Reduce::default()), &[])).busiest(size, None);
     let ideal = 2 * (size - 1) * 4 * len / size;
     for bytes in [sent, received] {
         assert!(bytes as usize >= ideal && bytes as usize <= ideal + 6 * OVERHEAD, "{bytes} {ideal}");
     }
     let star = ledger(agree(size, len, star, &[]));
-    let (sent, received) = star.busiest(size);
+    let (sent, received) = star.busiest(size, None);
     assert!(sent as usize <= 4 * len + OVERHEAD && received as usize <= 4 * len + OVERHEAD);
     assert_eq!(star.sent_by(crate::base::Party::Server), 3 * sent);
     assert_eq!(star.received_by(crate::base::Party::Worker(0)), 0);
@@ -120,12 +124,16 @@ fn the_server_remembers_what_it_did_not_say() {
             layout: &layout,
             seed: 0,
             frame: Frame { round, silence: 1, flags: 0 },
+            purpose: &Purpose::Payload,
+            voices: &Voice::ranks(1),
+            expected: 1.0,
+            clients: false,
             weights: &[],
         };
         let given = if round == 0 { [4.0, 3.0, 2.0, 1.0] } else { [0.0; 4] };
         let (mut said, mut agreed) = ([0.0; 4], [0.0; 4]);
-        exchange.begin(&mut talk, &given, &mut said).unwrap();
-        exchange.finish(&mut talk, &mut agreed).unwrap();
+        exchange.begin(&mut talk, Voice { client: 0, rank: 0 }, &given, &mut said).unwrap();
+        exchange.finish(&mut talk, &mut said, &mut agreed).unwrap();
         assert_eq!(agreed.iter().filter(|v| **v != 0.0).count(), 1);
         flat::add(&mut total, &agreed);
     }
@@ -145,11 +153,15 @@ fn disagreement_damage_and_divergence_are_named() {
                 layout: &layout,
                 seed: 0,
                 frame: Frame { round: 0, silence: if rank == 0 { 1 } else { silence }, flags: 0 },
+                purpose: &Purpose::Payload,
+                voices: &Voice::ranks(2),
+                expected: 2.0,
+                clients: false,
                 weights: &[],
             };
             let mut exchange = Gather::default();
-            exchange.begin(&mut talk, &[bad; 8], &mut [0.0; 8])?;
-            exchange.finish(&mut talk, &mut [0.0; 8])
+            exchange.begin(&mut talk, Voice { client: rank as u64, rank }, &[bad; 8], &mut [0.0; 8])?;
+            exchange.finish(&mut talk, &mut [0.0; 8], &mut [0.0; 8])
         })
         .unwrap_err()
     };

@@ -10,7 +10,7 @@ pub use metered::{Meter, Metered};
 pub use sim::{SimClock, SimPort, World, simulate};
 pub use threads::{ThreadPort, connect, on_threads};
 
-use crate::base::{Party, Purpose, Result};
+use crate::base::{Link, Party, Purpose, Result};
 use crate::grammar::{self, Element, Entry};
 
 /// What the ranks of a run talk through.
@@ -77,7 +77,7 @@ impl Clock for Still {
     }
 }
 
-/// Between whom a message goes: in a star rank 0 hosts the server, which is a party of its own.
+/// Between whom a message goes. In a star rank 0 hosts the server, which is a party of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// Worker to worker.
@@ -86,6 +86,10 @@ pub enum Way {
     Up,
     /// The server to a worker.
     Down,
+    /// A federated client to the server, whichever rank speaks for it.
+    FromClient,
+    /// The server to a federated client.
+    ToClient,
 }
 
 /// What a message is for and between whom; both ends state it, the ledger keeps it.
@@ -109,6 +113,8 @@ impl Tag {
             Way::Across => (Party::Worker(from), Party::Worker(to)),
             Way::Up => (Party::Worker(from), Party::Server),
             Way::Down => (Party::Server, Party::Worker(to)),
+            Way::FromClient => (Party::Clients, Party::Server),
+            Way::ToClient => (Party::Server, Party::Clients),
         }
     }
 }
@@ -131,6 +137,15 @@ pub trait Port: Send {
 
     /// Receives the next message of another rank.
     fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()>;
+
+    /// Counts a message between a federated client and the server that stays on this rank because both are played
+    /// here: on their own machines it would travel.
+    fn count(&mut self, tag: &Tag, bytes: &[u8]) {
+        if let Some(meter) = self.meter() {
+            let (from, to) = tag.parties(0, 0);
+            meter.ledger.count(&Link { from, to, purpose: tag.purpose.clone() }, bytes.len() as u64);
+        }
+    }
 
     /// What a metering decorator has counted, if there is one.
     fn meter(&mut self) -> Option<&mut Meter> {

@@ -30,7 +30,7 @@ fn words_arrive_in_order_and_are_counted_where_they_move() {
     .unwrap();
     let mut all = ledgers[0].clone();
     ledgers[1..].iter().for_each(|l| all.merge(l));
-    assert_eq!(all.busiest(3), (30, 30));
+    assert_eq!(all.busiest(3, None), (30, 30));
     assert_eq!(all.flows().map(|(_, f)| f.messages).sum::<u64>(), 30);
 }
 

@@ -35,6 +35,12 @@ pub trait Feedback: Send {
     /// Restore: turns what was agreed on into what it stands for. `share` is the fraction of workers that spoke.
     fn restore(&mut self, _agreed: &mut [f32], _share: f32) {}
 
+    /// What belongs to a client and not to everybody: checked out before its round and put back after it. Empty
+    /// vectors are fresh.
+    fn own(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        Vec::new()
+    }
+
     /// What is owed, for those who evaluate at x minus the mean of it.
     fn owed(&self) -> Option<&[f32]> {
         Option::None

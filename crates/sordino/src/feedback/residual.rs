@@ -96,6 +96,10 @@ impl Feedback for Residual {
         }
     }
 
+    fn own(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        vec![("residual", &mut self.kept)]
+    }
+
     fn owed(&self) -> Option<&[f32]> {
         (!self.kept.is_empty()).then_some(&self.kept[..])
     }

@@ -5,46 +5,63 @@
 //!
 //! # The step
 //! ```text
-//! g = ∇f_k(x; ξ_t) ;  u = optim(g) ;  x ← x − u ;  D ← D + u
+//! g = ∇f_k(x; ξ_t) + μ(x − x₀) ;  u = optim(g) ;  x ← x − u ;  D ← D + u
+//! x₀ is where the silent steps began; μ = 0 unless `prox` is set
 //! ```
 //! # Contract
 //! D is accumulated, not a difference of parameters, so no bits are lost and one step with the neutral optimizer
-//! offers exactly ηg. Where raw gradients are offered the point does not move and D is the mean of the gradients seen.
+//! offers exactly ηg. Where raw gradients are offered the point does not move and D is the mean of the gradients seen;
+//! what the gradients came with (micro-batch norms) travels beside it, averaged likewise.
 //!
 //! # When it helps, when it hurts
-//! The usual local work of everything here.
+//! The usual local work of everything here. A proximal term keeps clients with unlike data near the model they started
+//! from, at the price of slower local progress.
 //!
 //! # Reference
-//! None needed.
+//! The proximal term: Li et al.: Federated optimization in heterogeneous networks, FedProx (1812.06127).
 //!
 //! # Deviations from the paper
 //! None.
 
 use super::{Ground, Local, Spent};
-use crate::base::{Result, flat};
+use crate::base::{Aside, Result, flat};
 use crate::optim::{At, Transform};
-use crate::workload::{Batch, Draw};
+use crate::workload::{Batch, Workload};
 
 /// Steps of the base optimizer, or raw gradients.
 #[derive(Clone, Debug)]
 pub struct Descent {
     batch: Batch,
     raw: bool,
+    prox: f32,
     gradient: Vec<f32>,
     update: Vec<f32>,
+    start: Vec<f32>,
 }
 
 impl Descent {
     /// Mini-batches of `batch`; `raw` offers gradients and leaves the steps to what follows the exchange.
     pub fn new(batch: Batch, raw: bool) -> Self {
-        Self { batch, raw, gradient: Vec::new(), update: Vec::new() }
+        Self { batch, raw, prox: 0.0, gradient: Vec::new(), update: Vec::new(), start: Vec::new() }
+    }
+
+    /// The same with a proximal term of weight `mu`.
+    #[must_use]
+    pub fn prox(mut self, mu: f64) -> Self {
+        self.prox = mu as f32;
+        self
     }
 
     fn step(&mut self, ground: &mut Ground, step: u64, point: &mut [f32]) {
+        if self.prox > 0.0 {
+            for ((g, x), x0) in self.gradient.iter_mut().zip(&*point).zip(&self.start) {
+                *g += self.prox * (x - x0);
+            }
+        }
         let rate = ground.optimizer.anneal.rate(step);
         self.update.clear();
         self.update.extend_from_slice(&self.gradient);
-        let at = At::new(point, &self.gradient, rate, step, ground.layout);
+        let at = At::new(point, &self.gradient, rate, step, ground.layout).beside(ground.workload.asides());
         ground.optimizer.chain.apply(&at, &mut self.update);
         flat::subtract(point, &self.update);
     }
@@ -60,13 +77,19 @@ impl Local for Descent {
         steps: u64,
     ) -> Result<Spent> {
         self.gradient.resize(point.len(), 0.0);
-        let mut loss = 0.0;
+        if self.prox > 0.0 {
+            self.start.clear();
+            self.start.extend_from_slice(point);
+        }
+        let (mut loss, mut asides) = (0.0, self.asides(ground.workload));
         for i in 0..steps {
-            let step = ground.step + i;
-            let draw = Draw { seed: ground.seed, client: ground.client, step, batch: self.batch };
+            let draw = ground.draws(i, self.batch);
             loss += ground.workload.gradient(point, buffers, &draw, &mut self.gradient)?;
+            for (sum, aside) in asides.iter_mut().zip(ground.workload.asides()) {
+                flat::add(&mut sum.values, &aside.values);
+            }
             if !self.raw {
-                self.step(ground, step, point);
+                self.step(ground, ground.at(i, steps), point);
             }
             let found = if self.raw { &self.gradient } else { &self.update };
             if i == 0 {
@@ -77,7 +100,15 @@ impl Local for Descent {
         }
         if self.raw && steps > 1 {
             flat::divide(offer, steps as f32);
+            asides.iter_mut().for_each(|aside| flat::divide(&mut aside.values, steps as f32));
         }
-        Ok(Spent { loss: loss / steps as f64, clipped: ground.optimizer.chain.clipped_steps() })
+        Ok(Spent { loss: loss / steps as f64, clipped: ground.optimizer.chain.clipped_steps(), asides })
+    }
+
+    fn asides(&self, workload: &dyn Workload) -> Vec<Aside> {
+        if !self.raw {
+            return Vec::new();
+        }
+        workload.asides().iter().map(|aside| Aside::zeros(aside.name, aside.values.len())).collect()
     }
 }

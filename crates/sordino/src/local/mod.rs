@@ -1,13 +1,15 @@
 //! How a worker spends its silent steps.
 
 mod descent;
+mod scaffold;
 
 pub use descent::Descent;
+pub use scaffold::Scaffold;
 
-use crate::base::{Error, Layout, Result};
-use crate::grammar::{Args, Entry, Key, Value};
+use crate::base::{Aside, Error, Layout, Result, State};
+use crate::grammar::{self, Args, Entry, Key};
 use crate::optim::Optimizer;
-use crate::workload::{Batch, Workload};
+use crate::workload::{Batch, Draw, Workload};
 
 /// Where a worker works: its problem, its optimizer, and who it is.
 pub struct Ground<'a> {
@@ -19,19 +21,38 @@ pub struct Ground<'a> {
     pub seed: u64,
     /// Whose data: a rank or a federated client's id.
     pub client: u64,
-    /// The first step of this round, from 0.
+    /// The number of this round's first draw, from 0: draws follow one another.
+    pub draw: u64,
+    /// The run's step at which this round began, from 0: what the rate is annealed by.
     pub step: u64,
+    /// Steps of the run that this round counts for.
+    pub silence: u64,
     /// The tensors.
     pub layout: &'a Layout,
 }
 
+impl Ground<'_> {
+    /// The run's step that local step `i` of `steps` counts as: a client that makes more or fewer steps than the round
+    /// counts for passes over the same stretch of the rate.
+    pub fn at(&self, i: u64, steps: u64) -> u64 {
+        if steps == self.silence { self.step + i } else { self.step + i * self.silence / steps.max(1) }
+    }
+
+    /// What local step `i` draws.
+    pub fn draws(&self, i: u64, batch: Batch) -> Draw {
+        Draw { seed: self.seed, client: self.client, step: self.draw + i, batch }
+    }
+}
+
 /// What a worker found while it was silent.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spent {
     /// Mean mini-batch loss over the steps.
     pub loss: f64,
     /// How many steps were shortened by clipping.
     pub clipped: u64,
+    /// What travels beside the offer: the lists that [`Local::asides`] announced, in that order.
+    pub asides: Vec<Aside>,
 }
 
 /// Spends silent steps.
@@ -50,6 +71,33 @@ pub trait Local: Send {
         offer: &mut [f32],
         steps: u64,
     ) -> Result<Spent>;
+
+    /// The lists that travel beside every offer, as zeros: the same on every rank, in every round.
+    fn asides(&self, _workload: &dyn Workload) -> Vec<Aside> {
+        Vec::new()
+    }
+
+    /// What everybody agreed on for these lists; `share` is the fraction of clients that spoke.
+    fn agree(&mut self, _asides: &[Aside], _share: f32) {}
+
+    /// What a client must hear beside the model before it begins.
+    fn told(&self) -> Vec<(&'static str, &[f32])> {
+        Vec::new()
+    }
+
+    /// What belongs to a client and not to everybody: checked out before its round and put back after it. Empty
+    /// vectors are fresh.
+    fn own(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        Vec::new()
+    }
+
+    /// Puts what is remembered between rounds into `state`, what belongs to the client included.
+    fn save(&self, _state: &mut State) {}
+
+    /// Takes it back.
+    fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a meeting does to optimizer state.
@@ -64,50 +112,100 @@ pub enum Meeting {
 }
 
 /// The axis `local`, as settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// Rows per worker and step.
     pub batch: Batch,
     /// What a meeting does to optimizer state.
     pub state: Meeting,
+    /// What the steps are made of.
+    pub kind: Kind,
+}
+
+/// What silent steps are made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Descent, with a proximal term of this weight.
+    Descent(f64),
+    /// Descent along gradients that control variates correct.
+    Scaffold,
+}
+
+impl Settings {
+    /// The local work that they name; `raw` offers gradients.
+    pub fn local(&self, raw: bool) -> Box<dyn Local> {
+        match self.kind {
+            Kind::Descent(prox) => Box::new(Descent::new(self.batch, raw).prox(prox)),
+            Kind::Scaffold => Box::new(Scaffold::new(self.batch)),
+        }
+    }
+}
+
+const BATCH: Key = Key {
+    name: "batch",
+    default: "auto",
+    about: "rows per worker and step, full, or poisson(rows): every row by itself; auto takes the task's",
+};
+const STATE: Key = Key {
+    name: "state",
+    default: "keep",
+    about: "what a meeting does to optimizer state: keep, reset, average; auto: reset for SGD, keep for Adam",
+};
+
+fn settings(args: &Args, kind: Kind) -> Result<Settings> {
+    let state = [Meeting::Keep, Meeting::Reset, Meeting::Average];
+    Ok(Settings { batch: batch(args)?, state: state[args.choice("state", &["keep", "reset", "average"])?], kind })
 }
 
 /// Every element of the axis.
-pub const ENTRIES: &[&Entry<Settings>] = &[&Entry {
-    name: "descent",
-    about: "steps of the base optimizer on mini-batches",
-    keys: &[
-        Key { name: "batch", default: "auto", about: "rows per worker and step, or full; auto takes the task's" },
-        Key {
-            name: "state",
-            default: "keep",
-            about: "what a meeting does to optimizer state: keep, reset, average; auto: reset for SGD, keep for Adam",
-        },
-    ],
-    build: |args| {
-        let state = [Meeting::Keep, Meeting::Reset, Meeting::Average];
-        Ok(Settings { batch: batch(args)?, state: state[args.choice("state", &["keep", "reset", "average"])?] })
+pub const ENTRIES: &[&Entry<Settings>] = &[
+    &Entry {
+        name: "descent",
+        about: "steps of the base optimizer on mini-batches",
+        keys: &[
+            BATCH,
+            STATE,
+            Key { name: "prox", default: "0", about: "mu of a pull (mu/2)|y - x|^2 to where the steps began" },
+        ],
+        build: |args| settings(args, Kind::Descent(args.positive_or_zero("prox")?)),
     },
-}];
+    &Entry {
+        name: "scaffold",
+        about: "the same along gradients that control variates correct for what clients differ in",
+        keys: &[BATCH, STATE],
+        build: |args| settings(args, Kind::Scaffold),
+    },
+];
 
 /// The most rows of a mini-batch.
 const MOST_ROWS: u64 = 1_000_000;
 
+/// A batch that every row is in by itself.
+const POISSON: &[&Entry<u64>] = &[&Entry {
+    name: "poisson",
+    about: "every row by itself, so many on average",
+    keys: &[Key { name: "rows", default: "32", about: "rows on average" }],
+    build: |args| args.count("rows", 1),
+}];
+
 fn batch(args: &Args) -> Result<Batch> {
-    if let Ok(Value::Element(_)) = args.element("batch").map(|e| Value::Element(e.clone())) {
-        args.choice("batch", &["full"])?;
-        return Ok(Batch::Full);
-    }
-    let rows = args.count("batch", 1)?;
+    let (rows, poisson) = match args.element("batch") {
+        Ok(element) if element.name == "poisson" => (grammar::build("local.batch", POISSON, element)?, true),
+        Ok(_) => {
+            args.choice("batch", &["full"])?;
+            return Ok(Batch::Full);
+        }
+        Err(_) => (args.count("batch", 1)?, false),
+    };
     if rows > MOST_ROWS {
         return Err(Error::request(format!(
             "`batch` of `descent` is at most {MOST_ROWS} rows, {rows} came; `full` takes all rows of a worker"
         )));
     }
-    Ok(Batch::Rows(rows as usize))
+    Ok(if poisson { Batch::Poisson(rows as usize) } else { Batch::Rows(rows as usize) })
 }
 
 /// Builds the settings that an element names.
 pub fn build(element: &crate::grammar::Element) -> Result<Settings> {
-    crate::grammar::build("local", ENTRIES, element)
+    grammar::build("local", ENTRIES, element)
 }

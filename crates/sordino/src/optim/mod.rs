@@ -18,7 +18,7 @@ pub use rate::{PerRate, Rate};
 
 use std::cell::Cell;
 
-use crate::base::{Layout, Result, State, flat};
+use crate::base::{Aside, Layout, Result, State, flat};
 use crate::grammar::{self, Element, Entry, Key};
 
 /// Where an update is being made.
@@ -33,13 +33,27 @@ pub struct At<'a> {
     pub step: u64,
     /// The tensors.
     pub layout: &'a Layout,
+    /// What came with the gradient (for an outer chain: what was agreed beside the update).
+    pub asides: &'a [Aside],
     norm: Cell<Option<f64>>,
 }
 
 impl<'a> At<'a> {
     /// A place: parameters, raw gradient, rate, step and layout.
     pub fn new(parameters: &'a [f32], gradient: &'a [f32], rate: f64, step: u64, layout: &'a Layout) -> Self {
-        Self { parameters, gradient, rate, step, layout, norm: Cell::new(None) }
+        Self { parameters, gradient, rate, step, layout, asides: &[], norm: Cell::new(None) }
+    }
+
+    /// The same place with what came beside the gradient.
+    #[must_use]
+    pub fn beside(mut self, asides: &'a [Aside]) -> Self {
+        self.asides = asides;
+        self
+    }
+
+    /// The aside of that name, if it came.
+    pub fn aside(&self, name: &str) -> Option<&'a [f32]> {
+        self.asides.iter().find(|a| a.name == name).map(|a| &a.values[..])
     }
 
     /// ‖g‖₂ of the raw gradient over all parameters, computed once when somebody asks.

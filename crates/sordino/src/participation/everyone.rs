@@ -35,8 +35,8 @@ pub const ENTRY: Entry<Box<dyn Participation>> = Entry {
 pub struct Everyone;
 
 impl Participation for Everyone {
-    fn asked(&self, _: u64, _: u64, workers: usize, asked: &mut Vec<usize>) {
+    fn asked(&self, _: u64, _: u64, workers: usize, asked: &mut Vec<u64>) {
         asked.clear();
-        asked.extend(0..workers);
+        asked.extend(0..workers as u64);
     }
 }

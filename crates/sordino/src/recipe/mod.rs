@@ -15,11 +15,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::base::{Error, Result};
-use crate::engine::{Parts, fingerprint};
+use crate::compress::Dense;
+use crate::engine::{Lanes, Parts, fingerprint};
 use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star};
 use crate::fabric::Clock;
 use crate::grammar::{Element, Value, unknown};
-use crate::local::Descent;
 use crate::payload::Payload;
 use crate::{aggregate, buffers, compress, feedback, local, optim, participation, payload, schedule, topology};
 
@@ -148,12 +148,11 @@ impl Recipe {
     /// Builds the choices; `check` them first.
     pub fn build(&self, clock: Arc<dyn Clock>) -> Result<Parts> {
         topology::build(self.choice("topology")?)?;
-        participation::build(self.choice("participation")?)?;
         let payload = payload::build(self.choice("payload")?)?;
         let spending = local::build(self.choice("local")?)?;
         Ok(Parts {
             optimizer: optim::build(self.choice("optim")?)?,
-            local: Box::new(Descent::new(spending.batch, payload == Payload::Gradient)),
+            local: spending.local(payload == Payload::Gradient),
             meeting: spending.state,
             batch: spending.batch,
             schedule: schedule::build(self.choice("schedule")?)?,
@@ -162,11 +161,30 @@ impl Recipe {
             feedback: feedback::build(self.choice("feedback")?)?,
             aggregator: aggregate::build(self.choice("aggregate")?)?,
             exchange: build_exchange(self.choice("exchange")?, &self.choice("feedback")?.name)?,
+            lanes: self.lanes()?,
+            participation: participation::build(self.choice("participation")?)?,
             outer: optim::build_outer(self.choice("outer")?)?,
             buffers: buffers::build(self.choice("buffers")?)?,
             clock,
             fingerprint: fingerprint(&self.to_toml()),
         })
+    }
+}
+
+impl Recipe {
+    /// What travels beside the payload is aggregated like it, but dense: through the star where there is one, by
+    /// adding up where the aggregator can be added up, else by telling everybody.
+    fn lanes(&self) -> Result<Lanes> {
+        let (star, aggregator) = (self.choice("exchange")?.name == "star", self.choice("aggregate")?.clone());
+        Ok(Box::new(move || {
+            let aggregator = aggregate::build(&aggregator)?;
+            let exchange: Box<dyn Exchange> = match () {
+                () if star => Box::new(Star::new(Box::new(Dense), Box::new(feedback::None))),
+                () if aggregator.linear() => Box::new(Reduce::default()),
+                () => Box::new(Gather::default()),
+            };
+            Ok((exchange, aggregator))
+        }))
     }
 }
 

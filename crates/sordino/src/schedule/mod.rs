@@ -1,11 +1,13 @@
 //! When to speak: how many local steps of silence until the next meeting.
 
 mod constant;
+mod epochs;
 mod growing;
 mod post_local;
 mod power;
 
 pub use constant::Constant;
+pub use epochs::Epochs;
 pub use growing::Growing;
 pub use post_local::PostLocal;
 pub use power::Power;
@@ -28,6 +30,8 @@ pub struct Facts {
     pub steps: Option<u64>,
     /// Whether warm-up is known to last at this step.
     pub warming: bool,
+    /// Local steps of one pass over the rows of a client, on average over clients.
+    pub epoch: f64,
 }
 
 /// Decides how many steps of silence come next.
@@ -38,11 +42,16 @@ pub struct Facts {
 pub trait Schedule: Send {
     /// How many local steps until the next meeting.
     fn silence(&self, facts: &Facts) -> u64;
+
+    /// How many local steps a client makes instead, where that is its own affair: `pass` steps pass once over its rows.
+    fn own(&self, _pass: u64) -> Option<u64> {
+        None
+    }
 }
 
 /// Every element of the axis, in alphabetical order.
 pub const ENTRIES: &[&Entry<Box<dyn Schedule>>] =
-    &[&constant::ENTRY, &growing::ENTRY, &post_local::ENTRY, &power::ENTRY, &power::QSR];
+    &[&constant::ENTRY, &epochs::ENTRY, &growing::ENTRY, &post_local::ENTRY, &power::ENTRY, &power::QSR];
 
 /// Builds the schedule that an element names.
 pub fn build(element: &Element) -> Result<Box<dyn Schedule>> {

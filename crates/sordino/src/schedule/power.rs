@@ -90,6 +90,7 @@ mod tests {
                 previous_rate: before,
                 steps: Some(steps),
                 warming: at < warmup,
+                epoch: 1.0,
             };
             let h = super::super::clamped(schedule, &facts);
             all.push((at, h));
@@ -133,6 +134,7 @@ mod tests {
                 previous_rate: Some(1.0),
                 steps: Some(93_600),
                 warming: step < 10_000,
+                epoch: 1.0,
             };
             super::super::clamped(&s, &facts)
         };

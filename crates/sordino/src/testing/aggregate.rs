@@ -1,6 +1,6 @@
 //! What every aggregator must keep, ours and a stranger's.
 
-use crate::aggregate::Aggregator;
+use crate::aggregate::{Aggregator, Gathering};
 use crate::base::{Stream, Use};
 
 const LEN: usize = 37;
@@ -16,7 +16,7 @@ fn vectors(count: usize) -> Vec<Vec<f32>> {
 
 fn aggregate(of: &mut dyn Aggregator, vectors: &[Vec<f32>], weight: impl Fn(usize) -> f32) -> Vec<f32> {
     let mut out = vec![f32::NAN; LEN];
-    of.begin(LEN);
+    of.begin(&Gathering::of(LEN, vectors.len()));
     for (i, vector) in vectors.iter().enumerate() {
         of.add(vector, weight(i));
     }

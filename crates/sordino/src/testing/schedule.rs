@@ -14,6 +14,7 @@ fn silences(schedule: &dyn Schedule, steps: u64, warmup: u64) -> Vec<u64> {
             previous_rate: before,
             steps: Some(steps),
             warming: at < warmup,
+            epoch: 7.3,
         };
         let silence = clamped(schedule, &facts);
         assert_eq!(silence, clamped(schedule, &facts), "the same facts give another silence");
@@ -38,7 +39,7 @@ pub fn suite(make: &dyn Fn() -> Box<dyn Schedule>) {
     }
     // Facts at their edges: no known end, no rate, the last step.
     for (steps, rate) in [(None, 0.1), (None, 0.0), (Some(10), 0.0), (Some(10), f64::MIN_POSITIVE)] {
-        let facts = Facts { round: 3, step: 9, rate, previous_rate: Some(rate), steps, warming: false };
+        let facts = Facts { round: 3, step: 9, rate, previous_rate: Some(rate), steps, warming: false, epoch: 7.3 };
         let silence = clamped(&*make(), &facts);
         assert!(silence >= 1, "a silence of {silence} steps at a rate of {rate}");
         assert!(steps.is_none() || silence == 1, "one step is left, the silence is {silence}");

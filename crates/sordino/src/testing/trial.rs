@@ -77,9 +77,8 @@ impl<'a> Trial<'a> {
     pub fn session(&self, port: Box<dyn Port>) -> Result<(Session, Box<dyn Workload>)> {
         recipe::check(self.recipe)?;
         let (rank, parts) = (port.rank(), self.recipe.build(Arc::new(Still))?);
-        let workload = self.task.workload(rank, self.workers, self.seed)?;
-        let (layout, start) = (workload.layout().clone(), workload.start(self.seed));
-        let worker = Worker::new(parts, layout, start, self.seed, rank as u64, Some(self.steps), workload.rows());
+        let workload = self.task.workload(parts.participation.clients(self.workers), self.seed)?;
+        let worker = Worker::new(parts, &*workload, self.seed, rank, self.workers, Some(self.steps));
         Ok((Session::new(worker, port), workload))
     }
 
@@ -121,11 +120,11 @@ impl<'a> Trial<'a> {
         let start = session.worker().model().to_vec();
         let mut rounds = Vec::new();
         while !session.done() && session.worker().position().0 < self.rounds {
-            let silence = session.open()?;
-            session.spend(&mut *workload, silence)?;
+            session.open()?;
+            session.spend(&mut *workload)?;
             let point = session.worker().point().to_vec();
             let told = session.close(0)?;
-            let state = session.save();
+            let state = session.save()?;
             let worker = session.worker();
             rounds.push(Round {
                 told,

@@ -14,7 +14,7 @@ pub fn suite(make: &dyn Fn() -> Box<dyn Workload>, slack: f64) {
     assert_eq!(one.layout(), two.layout(), "two of the same have other layouts");
     assert_eq!(start.parameters.len(), one.layout().len(), "the start has the length of the layout");
     assert_eq!(start.buffers.len(), one.layout().buffer_len(), "the buffers have the length of the layout");
-    assert!(one.rows() >= 1, "a worker holds at least one row");
+    assert!(one.rows(0) >= 1, "a worker holds at least one row");
 
     let mut noise = Stream::new(1, Use::Problem, 77, 0);
     let x: Vec<f32> = start.parameters.iter().map(|v| v + 0.1 * noise.normal()).collect();

@@ -22,7 +22,7 @@
 
 use std::sync::Arc;
 
-use super::{Deal, Draw, EVALUATED_ROWS, Metrics, Rows, Split, Start, Task, Workload};
+use super::{Batch, Deal, Draw, EVALUATED_ROWS, Metrics, Part, Rows, Split, Start, Task, Workload};
 use crate::base::{Error, Layout, Result};
 
 /// Sparse rows with labels −1 or +1, in compressed form.
@@ -89,9 +89,9 @@ impl Task for Logistic {
         &self.name
     }
 
-    fn workload(&self, rank: usize, workers: usize, _: u64) -> Result<Box<dyn Workload>> {
+    fn workload(&self, clients: usize, _: u64) -> Result<Box<dyn Workload>> {
         self.train.check(self.features)?;
-        let rows = self.deal.rows(self.rows(), rank, workers)?;
+        let rows = self.deal.rows(self.rows(), clients)?;
         let layout = Layout::vector(self.features);
         Ok(Box::new(Regression { task: self.clone(), rows, layout, sum: vec![0.0; self.features] }))
     }
@@ -133,6 +133,47 @@ impl Logistic {
         }
         0.5 * self.l2 * squares + self.nonconvex * bounded
     }
+
+    /// Mean loss over some training rows, and its gradient; `sum` is room for it in f64.
+    fn gradient(&self, x: &[f32], rows: &[u32], sum: &mut [f64], gradient: &mut [f32]) -> f64 {
+        if rows.is_empty() {
+            gradient.fill(0.0);
+            return 0.0;
+        }
+        let data = &self.train;
+        sum.fill(0.0);
+        let mut total = 0.0;
+        for row in rows {
+            let row = *row as usize;
+            let label = f64::from(data.labels[row]);
+            let margin = label * data.dot(row, x);
+            total += loss(margin);
+            let slope = -label * falling(margin);
+            for at in data.offsets[row]..data.offsets[row + 1] {
+                sum[data.columns[at] as usize] += slope * f64::from(data.values[at]);
+            }
+        }
+        let count = rows.len() as f64;
+        for ((g, s), x) in gradient.iter_mut().zip(sum).zip(x) {
+            let x = f64::from(*x);
+            let bend = 1.0 + x * x;
+            *g = (*s / count + self.l2 * x + self.nonconvex * 2.0 * x / (bend * bend)) as f32;
+        }
+        total / count + self.regulariser(x)
+    }
+
+    fn metrics(&self, x: &[f32], data: &SparseRows, rows: impl Iterator<Item = usize>) -> Metrics {
+        let (mut total, mut right, mut examples) = (0.0, 0usize, 0usize);
+        for row in rows {
+            let margin = f64::from(data.labels[row]) * data.dot(row, x);
+            total += loss(margin);
+            right += usize::from(margin > 0.0);
+            examples += 1;
+        }
+        let count = examples.max(1) as f64;
+        let loss = total / count + self.regulariser(x);
+        Metrics { loss, accuracy: Some(right as f64 / count), examples }
+    }
 }
 
 impl Workload for Regression {
@@ -144,32 +185,34 @@ impl Workload for Regression {
         Start { parameters: vec![0.0; self.task.features], buffers: Vec::new() }
     }
 
-    fn rows(&self) -> usize {
-        self.rows.len()
+    fn rows(&self, client: u64) -> usize {
+        self.rows.len(client)
     }
 
     fn gradient(&mut self, x: &[f32], _: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
-        let data = &self.task.train;
-        let picked = self.rows.pick(draw);
-        self.sum.fill(0.0);
-        let mut total = 0.0;
-        for row in picked {
-            let row = *row as usize;
-            let label = f64::from(data.labels[row]);
-            let margin = label * data.dot(row, x);
-            total += loss(margin);
-            let slope = -label * falling(margin);
-            for at in data.offsets[row]..data.offsets[row + 1] {
-                self.sum[data.columns[at] as usize] += slope * f64::from(data.values[at]);
-            }
+        let picked = self.rows.pick(draw)?;
+        Ok(self.task.gradient(x, picked, &mut self.sum, gradient))
+    }
+
+    fn parts(
+        &mut self,
+        x: &[f32],
+        _: &mut [f32],
+        draw: &Draw,
+        most: usize,
+        gradient: &mut [f32],
+        each: &mut Part,
+    ) -> Result<()> {
+        for part in self.rows.pick(draw)?.chunks(most.max(1)) {
+            let loss = self.task.gradient(x, part, &mut self.sum, gradient);
+            each(gradient, part.len(), loss)?;
         }
-        let count = picked.len() as f64;
-        for ((g, s), x) in gradient.iter_mut().zip(&self.sum).zip(x) {
-            let x = f64::from(*x);
-            let bend = 1.0 + x * x;
-            *g = (s / count + self.task.l2 * x + self.task.nonconvex * 2.0 * x / (bend * bend)) as f32;
-        }
-        Ok(total / count + self.task.regulariser(x))
+        Ok(())
+    }
+
+    fn evaluate_client(&mut self, x: &[f32], _: &[f32], client: u64) -> Result<Option<Metrics>> {
+        let rows = self.rows.pick(&Draw { seed: 0, client, step: 0, batch: Batch::Full })?;
+        Ok(Some(self.task.metrics(x, &self.task.train, rows.iter().map(|r| *r as usize))))
     }
 
     fn evaluate(&mut self, x: &[f32], _: &[f32], split: Split) -> Result<Option<Metrics>> {
@@ -180,22 +223,13 @@ impl Workload for Regression {
         };
         let rows = data.labels.len();
         let rows = if split == Split::Train { rows.min(EVALUATED_ROWS) } else { rows };
-        let (mut total, mut right) = (0.0, 0usize);
-        for row in 0..rows {
-            let margin = f64::from(data.labels[row]) * data.dot(row, x);
-            total += loss(margin);
-            right += usize::from(margin > 0.0);
-        }
-        let count = rows.max(1) as f64;
-        let loss = total / count + self.task.regulariser(x);
-        Ok(Some(Metrics { loss, accuracy: Some(right as f64 / count), examples: rows }))
+        Ok(Some(self.task.metrics(x, data, 0..rows)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::Batch;
 
     fn toy(l2: f64, nonconvex: f64) -> Logistic {
         let rows = SparseRows {
@@ -219,7 +253,7 @@ mod tests {
     #[test]
     fn the_gradient_is_that_of_the_loss() {
         let task = toy(0.3, 0.2);
-        let mut w = task.workload(0, 1, 0).unwrap();
+        let mut w = task.workload(1, 0).unwrap();
         let draw = Draw { seed: 0, client: 0, step: 0, batch: Batch::Full };
         let x = [0.4f32, -0.7];
         let mut g = [0.0; 2];
@@ -247,10 +281,10 @@ mod tests {
     fn malformed_rows_are_refused() {
         let mut task = toy(0.0, 0.0);
         task.features = 1;
-        assert!(task.workload(0, 1, 0).err().unwrap().to_string().contains("column 1"));
+        assert!(task.workload(1, 0).err().unwrap().to_string().contains("column 1"));
         let mut rows = (*toy(0.0, 0.0).train).clone();
         rows.labels[0] = 3.0;
         assert!(rows.check(2).is_err());
-        assert!(toy(0.0, 0.0).workload(3, 4, 0).is_err());
+        assert!(toy(0.0, 0.0).workload(4, 0).is_err());
     }
 }

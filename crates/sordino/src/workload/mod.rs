@@ -10,7 +10,7 @@ pub use polynomial::Polynomial;
 pub use quadratic::{Bowl, Bowls, Quadratic};
 pub use rows::{Deal, Rows};
 
-use crate::base::{Layout, Result, Stream, Use};
+use crate::base::{Aside, Error, Layout, Result, Stream, Use};
 
 /// How many rows one local step looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub enum Batch {
     Rows(usize),
     /// All rows of this worker.
     Full,
+    /// Every row by itself with the probability that makes this the expected number: what privacy accounting assumes.
+    /// Nothing, or everything, may come.
+    Poisson(usize),
 }
 
 /// Everything random about one gradient. Keyed by local *step* and client, so that every method sees the same batches.
@@ -73,11 +76,15 @@ pub struct Start {
     pub buffers: Vec<f32>,
 }
 
-/// One worker's share of a training problem.
+/// What a workload tells about each part of a batch: the part's gradient, its rows and its mean loss.
+pub type Part<'a> = dyn FnMut(&[f32], usize, f64) -> Result<()> + 'a;
+
+/// A training problem with everybody's rows: a draw says whose are looked at.
 ///
 /// # Contract
 /// The same parameters, buffers and draw give the same loss and gradient, bit for bit. Losses are means in nats over
-/// the rows looked at; gradients are of that mean, `layout().len()` long, overwritten rather than added to. Buffers
+/// the rows looked at; gradients are of that mean, `layout().len()` long, overwritten rather than added to; a draw
+/// without rows has loss 0 and gradient 0. Buffers
 /// (running statistics) come in, and what training changes about them goes out the same way: a workload keeps nothing
 /// that matters between calls. Everything random comes from the draw. A loss that is not finite is returned as it is
 /// and is the caller's finding.
@@ -88,27 +95,62 @@ pub trait Workload: Send {
     /// Where training begins: a function of the seed alone, the same on every rank.
     fn start(&self, seed: u64) -> Start;
 
-    /// How many training rows this worker holds (its weight in a weighted mean); 1 where rows have no meaning.
-    fn rows(&self) -> usize {
+    /// How many training rows a client holds (its weight in a weighted mean); 1 where rows have no meaning.
+    fn rows(&self, _client: u64) -> usize {
         1
     }
 
     /// Mean loss over the drawn rows, and its gradient.
     fn gradient(&mut self, parameters: &[f32], buffers: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64>;
 
+    /// The gradients of parts of the drawn rows, of at most `most` rows each, told one after another in the order of
+    /// the rows; `gradient` is room for one. Where rows have no meaning the whole is one part of one row.
+    fn parts(
+        &mut self,
+        parameters: &[f32],
+        buffers: &mut [f32],
+        draw: &Draw,
+        _most: usize,
+        gradient: &mut [f32],
+        each: &mut Part,
+    ) -> Result<()> {
+        let loss = self.gradient(parameters, buffers, draw, gradient)?;
+        each(gradient, 1, loss)
+    }
+
+    /// What the last gradient came with, to travel beside the update: named short lists, always the same ones.
+    fn asides(&self) -> &[Aside] {
+        &[]
+    }
+
+    /// Loss and accuracy over a client's own training rows, in evaluation mode; `None` where rows have no meaning.
+    fn evaluate_client(&mut self, _parameters: &[f32], _buffers: &[f32], _client: u64) -> Result<Option<Metrics>> {
+        Ok(None)
+    }
+
     /// Loss and accuracy over a whole split, in evaluation mode; `None` where the task has no such split.
     fn evaluate(&mut self, parameters: &[f32], buffers: &[f32], split: Split) -> Result<Option<Metrics>>;
 }
 
-/// A training problem before it is dealt to workers.
+/// What belongs to a client, or an error that names it.
+fn of<T>(all: &[T], client: u64) -> Result<&T> {
+    all.get(client as usize).ok_or_else(|| stranger(client, all.len()))
+}
+
+fn stranger(client: u64, clients: usize) -> Error {
+    Error::mismatch(format!("the problem was dealt to {clients} clients, so there is no client {client}"))
+}
+
+/// A training problem before it is dealt to clients.
 pub trait Task: Sync {
     /// Its name on the command line.
     fn name(&self) -> &str;
 
-    /// Worker `rank` of `workers`' share. Every rank's layout and start are the same.
-    fn workload(&self, rank: usize, workers: usize, seed: u64) -> Result<Box<dyn Workload>>;
+    /// The problem dealt to `clients` clients (the workers, where all of them take part). Every rank makes its own, with
+    /// the same layout and start.
+    fn workload(&self, clients: usize, seed: u64) -> Result<Box<dyn Workload>>;
 
-    /// Training rows over all workers; 1 where rows have no meaning.
+    /// Training rows over all clients; 1 where rows have no meaning.
     fn rows(&self) -> usize {
         1
     }

@@ -20,7 +20,7 @@
 //! # Deviations from the paper
 //! None.
 
-use super::{Draw, Metrics, Split, Start, Task, Workload};
+use super::{Draw, Metrics, Split, Start, Task, Workload, of};
 use crate::base::{Layout, Result, Stream, Use, flat};
 
 /// A sum of fourth powers.
@@ -47,13 +47,13 @@ impl Task for Polynomial {
         "polynomial"
     }
 
-    fn workload(&self, rank: usize, workers: usize, seed: u64) -> Result<Box<dyn Workload>> {
+    fn workload(&self, clients: usize, seed: u64) -> Result<Box<dyn Workload>> {
         let centre = |i: usize| {
             let mut s = Stream::new(seed, Use::Problem, i as u64, 0);
             (0..self.dim).map(|_| self.spread as f32 * s.normal()).collect()
         };
         let layout = Layout::vector(self.dim);
-        Ok(Box::new(Powers { task: self.clone(), centres: (0..workers).map(centre).collect(), rank, layout }))
+        Ok(Box::new(Powers { task: self.clone(), centres: (0..clients).map(centre).collect(), layout }))
     }
 
     fn fingerprint(&self) -> u64 {
@@ -64,7 +64,6 @@ impl Task for Polynomial {
 struct Powers {
     task: Polynomial,
     centres: Vec<Vec<f32>>,
-    rank: usize,
     layout: Layout,
 }
 
@@ -82,7 +81,7 @@ impl Workload for Powers {
     }
 
     fn gradient(&mut self, x: &[f32], _: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
-        let centre = &self.centres[self.rank];
+        let centre = of(&self.centres, draw.client)?;
         let mut noise = draw.noise();
         for ((g, x), c) in gradient.iter_mut().zip(x).zip(centre) {
             let gap = x - c;

@@ -23,7 +23,7 @@
 
 use std::sync::Arc;
 
-use super::{Draw, Metrics, Split, Start, Task, Workload};
+use super::{Draw, Metrics, Split, Start, Task, Workload, of};
 use crate::base::{Layout, Result, Stream, Use, flat};
 
 /// One worker's diagonal and centre.
@@ -94,9 +94,9 @@ impl Task for Quadratic {
         "quadratic"
     }
 
-    fn workload(&self, rank: usize, workers: usize, seed: u64) -> Result<Box<dyn Workload>> {
-        let bowls = Arc::new(self.bowls(workers, seed));
-        Ok(Box::new(Bowls::new(bowls, rank, vec![self.start as f32; self.dim], self.noise as f32)))
+    fn workload(&self, clients: usize, seed: u64) -> Result<Box<dyn Workload>> {
+        let bowls = Arc::new(self.bowls(clients, seed));
+        Ok(Box::new(Bowls::new(bowls, vec![self.start as f32; self.dim], self.noise as f32)))
     }
 
     fn fingerprint(&self) -> u64 {
@@ -106,20 +106,19 @@ impl Task for Quadratic {
     }
 }
 
-/// One worker's share of given bowls.
+/// Given bowls, one a client.
 #[derive(Clone, Debug)]
 pub struct Bowls {
     all: Arc<Vec<Bowl>>,
-    rank: usize,
     start: Vec<f32>,
     noise: f32,
     layout: Layout,
 }
 
 impl Bowls {
-    /// Worker `rank`'s share of `bowls`, from `start`, with gradient noise of that standard deviation.
-    pub fn new(bowls: Arc<Vec<Bowl>>, rank: usize, start: Vec<f32>, noise: f32) -> Self {
-        Self { all: bowls, rank, layout: Layout::vector(start.len()), start, noise }
+    /// Of `bowls`, from `start`, with gradient noise of that standard deviation.
+    pub fn new(bowls: Arc<Vec<Bowl>>, start: Vec<f32>, noise: f32) -> Self {
+        Self { all: bowls, layout: Layout::vector(start.len()), start, noise }
     }
 }
 
@@ -133,7 +132,7 @@ impl Workload for Bowls {
     }
 
     fn gradient(&mut self, x: &[f32], _: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
-        let bowl = &self.all[self.rank];
+        let bowl = of(&self.all, draw.client)?;
         for (((g, x), h), c) in gradient.iter_mut().zip(x).zip(&bowl.spectrum).zip(&bowl.centre) {
             *g = h * (x - c);
         }

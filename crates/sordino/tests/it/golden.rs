@@ -36,8 +36,8 @@ fn trace(name: &str) -> String {
     let ranks = trial.run().unwrap();
     let mut ledger = ranks[0].ledger.clone();
     ranks[1..].iter().for_each(|r| ledger.merge(&r.ledger));
-    let (sent, received) = ledger.busiest(WORKERS);
-    let mut share = task.workload(0, WORKERS, SEED).unwrap();
+    let (sent, received) = ledger.busiest(WORKERS, None);
+    let mut share = task.workload(WORKERS, SEED).unwrap();
     let loss = share.evaluate(ranks[0].last(), &[], Split::Train).unwrap().unwrap().loss;
     let rounds = ranks[0].rounds.len();
     let mut text = format!("{name} {}\n", sets.join(" ")).replace(" \n", "\n");
@@ -71,7 +71,7 @@ fn a_trace_shows_that_the_rows_differ_and_that_they_learn() {
     for (i, a) in traces.iter().enumerate() {
         assert!(traces[..i].iter().all(|b| body(a) != body(b)), "{a}");
     }
-    let mut share = quadratic().workload(0, WORKERS, SEED).unwrap();
+    let mut share = quadratic().workload(WORKERS, SEED).unwrap();
     let start = share.start(SEED).parameters;
     let first = share.evaluate(&start, &[], Split::Train).unwrap().unwrap().loss;
     for t in &traces {

@@ -42,7 +42,6 @@ pub struct Buffered;
 
 struct Follower {
     inner: Box<dyn Workload>,
-    rows: usize,
     layout: Layout,
 }
 
@@ -51,15 +50,15 @@ impl Task for Buffered {
         "buffered"
     }
 
-    fn workload(&self, rank: usize, workers: usize, seed: u64) -> Result<Box<dyn Workload>> {
+    fn workload(&self, clients: usize, seed: u64) -> Result<Box<dyn Workload>> {
         let layout = Layout::new([
             Tensor::new("a", &[70], Role::Weight),
             Tensor::new("bias", &[10], Role::Bias),
             Tensor::new("mean", &[2], Role::Buffer),
             Tensor::new("b", &[2, 40], Role::Weight),
         ]);
-        let inner = Quadratic { dim: layout.len(), ..quadratic() }.workload(rank, workers, seed)?;
-        Ok(Box::new(Follower { inner, rows: 3 + 2 * rank, layout }))
+        let inner = Quadratic { dim: layout.len(), ..quadratic() }.workload(clients, seed)?;
+        Ok(Box::new(Follower { inner, layout }))
     }
 
     fn fingerprint(&self) -> u64 {
@@ -76,8 +75,8 @@ impl Workload for Follower {
         Start { buffers: vec![0.25, -1.0], ..self.inner.start(seed) }
     }
 
-    fn rows(&self) -> usize {
-        self.rows
+    fn rows(&self, client: u64) -> usize {
+        3 + 2 * client as usize
     }
 
     fn gradient(&mut self, x: &[f32], buffers: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
@@ -145,7 +144,6 @@ impl Posed {
 
 struct Share {
     of: Posed,
-    rank: usize,
     layout: Layout,
 }
 
@@ -154,11 +152,11 @@ impl Task for Posed {
         "posed"
     }
 
-    fn workload(&self, rank: usize, _: usize, _: u64) -> Result<Box<dyn Workload>> {
+    fn workload(&self, _: usize, _: u64) -> Result<Box<dyn Workload>> {
         let tensor = |(i, n): (usize, &usize)| Tensor::new(format!("t{i}"), &[*n], Role::Weight);
         let layout = Layout::new(self.tensors.iter().enumerate().map(tensor));
         assert_eq!(layout.len(), self.problem.dim());
-        Ok(Box::new(Share { of: self.clone(), rank, layout }))
+        Ok(Box::new(Share { of: self.clone(), layout }))
     }
 
     fn fingerprint(&self) -> u64 {
@@ -185,13 +183,13 @@ impl Workload for Share {
         Start { parameters: narrow(&self.of.problem.start()), buffers: Vec::new() }
     }
 
-    fn rows(&self) -> usize {
-        self.of.sizes[self.rank]
+    fn rows(&self, client: u64) -> usize {
+        self.of.sizes[client as usize]
     }
 
     fn gradient(&mut self, x: &[f32], _: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
         let x = wide(x);
-        gradient.copy_from_slice(&narrow(&self.of.problem.gradient(self.rank, draw.step, &x)));
+        gradient.copy_from_slice(&narrow(&self.of.problem.gradient(draw.client as usize, draw.step, &x)));
         Ok(self.of.problem.loss(&x))
     }
 

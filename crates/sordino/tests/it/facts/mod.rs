@@ -68,8 +68,8 @@ impl Task for Given {
         "given"
     }
 
-    fn workload(&self, rank: usize, _: usize, _: u64) -> Result<Box<dyn Workload>> {
-        Ok(Box::new(Bowls::new(self.bowls.clone(), rank, self.start.clone(), self.noise)))
+    fn workload(&self, _: usize, _: u64) -> Result<Box<dyn Workload>> {
+        Ok(Box::new(Bowls::new(self.bowls.clone(), self.start.clone(), self.noise)))
     }
 
     fn fingerprint(&self) -> u64 {

@@ -2,6 +2,8 @@
 
 use sordino::recipe::Recipe;
 use sordino::testing::Trial;
+use std::sync::Arc;
+
 use sordino::workload::Deal;
 
 use super::run;
@@ -35,7 +37,7 @@ fn full_batches_make_the_gradient_of_all_rows_where_shards_are_equal() {
 #[test]
 fn weights_undo_unequal_shards_and_the_plain_mean_does_not() {
     let shards = vec![(0..20).collect(), (20..140).collect(), (140..150).collect(), (150..200).collect()];
-    let (whole, cut) = (sparse(200, 24, Deal::Iid), sparse(200, 24, Deal::Shards(shards)));
+    let (whole, cut) = (sparse(200, 24, Deal::Iid), sparse(200, 24, Deal::Shards(Arc::new(shards))));
     let full = ["optim.rate=0.5", "local.batch=full"];
     let one = Trial::new(&neutral(&full), &whole, 1, 5, 40).run().unwrap();
     let far = |sets: &[&str]| {

@@ -10,14 +10,14 @@ use crate::worlds::{Buffered, apart, neutral, quadratic, row};
 fn all_neutral_is_the_mean_of_the_rates_times_gradients_in_rank_order_bit_for_bit() {
     let task = quadratic();
     let trial = run(&neutral(&["optim.rate=0.3"]), &task, 4, 30);
-    let mut shares: Vec<_> = (0..4).map(|r| task.workload(r, 4, 5).unwrap()).collect();
-    let mut x = shares[0].start(5).parameters;
+    let mut shares = task.workload(4, 5).unwrap();
+    let mut x = shares.start(5).parameters;
     for (step, round) in trial[2].rounds.iter().enumerate() {
         let mut mean = vec![0.0f32; x.len()];
-        for (rank, share) in shares.iter_mut().enumerate() {
+        for rank in 0..4 {
             let draw = Draw { seed: 5, client: rank as u64, step: step as u64, batch: Batch::Rows(32) };
             let mut g = vec![0.0f32; x.len()];
-            share.gradient(&x, &mut [], &draw, &mut g).unwrap();
+            shares.gradient(&x, &mut [], &draw, &mut g).unwrap();
             for (m, g) in mean.iter_mut().zip(&g) {
                 *m = if rank == 0 { 0.3 * g } else { *m + 0.3 * g };
             }

@@ -108,9 +108,9 @@ fn the_evaluated_model_is_the_same_on_every_rank_and_reestimates_what_the_rule_s
                     while !session.done() {
                         session.round(&mut *workload, 0)?;
                     }
-                    let before = session.save();
+                    let before = session.save()?;
                     let found = session.evaluated(&mut *workload)?;
-                    assert_eq!(before, session.save(), "an evaluation changes nothing");
+                    assert_eq!(before, session.save()?, "an evaluation changes nothing");
                     Ok(found)
                 },
             )
@@ -119,7 +119,7 @@ fn the_evaluated_model_is_the_same_on_every_rank_and_reestimates_what_the_rule_s
         if rule.starts_with("reestimate") {
             // What four fresh batches of each rank say at the agreed model, nothing of the old buffers left.
             let statistics = |rank: usize, at: usize| {
-                let mut workload = Buffered.workload(rank, 3, 5).unwrap();
+                let mut workload = Buffered.workload(3, 5).unwrap();
                 let mut gradient = vec![0.0; evaluated[0].parameters.len()];
                 let mut look = |i: u64| {
                     let draw = Draw { seed: 5, client: rank as u64, step: (1 << 40) + i, batch: Batch::Rows(1) };
@@ -163,7 +163,7 @@ fn the_step_by_step_handle_is_the_whole_round() {
                 while !session.done() {
                     session.round(&mut *workload, 0)?;
                 }
-                Ok(session.save())
+                session.save()
             },
         )
         .unwrap();

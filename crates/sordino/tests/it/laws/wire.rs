@@ -128,10 +128,9 @@ fn damage_on_the_way_is_an_error_and_never_a_wrong_model() {
 fn at_odds(recipes: [&Recipe; 2], tasks: [&dyn Task; 2], seeds: [u64; 2]) -> Result<Vec<()>> {
     on_threads(connect(2), |port| {
         let rank = sordino::fabric::Port::rank(&port);
-        let mut workload = tasks[rank].workload(rank, 2, seeds[rank])?;
-        let (layout, start) = (workload.layout().clone(), workload.start(seeds[rank]));
+        let mut workload = tasks[rank].workload(2, seeds[rank])?;
         let parts = recipes[rank].build(Arc::new(Still))?;
-        let worker = Worker::new(parts, layout, start, seeds[rank], rank as u64, Some(24), workload.rows());
+        let worker = Worker::new(parts, &*workload, seeds[rank], rank, 2, Some(24));
         let mut session = Session::new(worker, Box::new(port.patient(Duration::from_secs(20))));
         while !session.done() {
             session.round(&mut *workload, 0)?;
