@@ -16,8 +16,8 @@
 //!
 //! # When it helps, when it hurts
 //! Tight for many steps at small rates, which is what training is. Sampling that is not Poisson - an epoch in shuffled
-//! order, a batch of fixed size - is *not* covered by a rate below 1. For few steps, or ε in the tens, accountants by
-//! privacy loss distributions promise less ε for the same noise; none promises more than this one safely may.
+//! order, a batch of fixed size - is *not* covered by a rate below 1. For few steps, or ε in the tens, an accountant by
+//! privacy loss distributions proves a smaller ε for the same noise.
 //!
 //! # Reference
 //! Mironov, Talwar, Zhang: Rényi differential privacy of the sampled Gaussian mechanism (1908.10530). Conversion: Canonne,
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn without_sampling_the_order_is_the_best_one() {
-        // At rate 1 the minimum over all real α is known up to the small terms: α* = 1 + σ√(2 ln(1/δ)).
+        // At rate 1 the minimum over all real α is known: 1/2σ² + √(2 ln(1/δ))/σ.
         let (multiplier, delta) = (2.0, 1e-5);
         let best = 1.0 / 8.0 + libm::sqrt(2.0 * libm::log(1.0 / delta)) / multiplier;
         assert!((spent(1.0, multiplier, 1).epsilon_classic(delta) - best).abs() < 1e-3);
