@@ -25,8 +25,8 @@ pub fn compare() -> Result<(), Failure> {
     succeed(Command::new(python).arg(&script).stdin(input).stdout(Stdio::inherit()), failed)
 }
 
-/// The Python of a virtual environment that has what `requirements` lists; made once, kept in the target directory, made
-/// again when the list changes.
+/// The Python of a virtual environment that has what `requirements` lists; made once, kept in the target directory,
+/// made again when the list changes.
 fn environment(requirements: &Path) -> Result<PathBuf, Failure> {
     let wanted =
         fs::read_to_string(requirements).map_err(|e| format!("{} cannot be read: {e}", requirements.display()))?;

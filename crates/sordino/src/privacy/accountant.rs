@@ -11,22 +11,22 @@
 //! ```
 //! # Contract
 //! Rates are probabilities in [0, 1], each unit drawn by itself (*Poisson*); multipliers are noise deviations over
-//! sensitivity, ≥ 0; events outside are refused. Neighbours add or remove one unit. A multiplier of 0 costs infinity, a
-//! rate of 0 nothing. Spent ε never falls. History is plain events: replayed, they give the same bits.
+//! sensitivity, ≥ 0; events outside are refused. Neighbours add or remove one unit. A multiplier of 0 costs infinity,
+//! a rate of 0 nothing. Spent ε never falls. History is plain events: replayed, they give the same bits.
 //!
 //! # When it helps, when it hurts
 //! Tight for many steps at small rates, which is what training is. Sampling that is not Poisson - an epoch in shuffled
-//! order, a batch of fixed size - is *not* covered by a rate below 1. For few steps, or ε in the tens, an accountant by
-//! privacy loss distributions proves a smaller ε for the same noise.
+//! order, a batch of fixed size - is *not* covered by a rate below 1. For few steps, or ε in the tens, an accountant
+//! by privacy loss distributions proves a smaller ε for the same noise.
 //!
 //! # Reference
-//! Mironov, Talwar, Zhang: Rényi differential privacy of the sampled Gaussian mechanism (1908.10530). Conversion: Canonne,
-//! Kamath, Steinke: The discrete Gaussian for differential privacy (2004.00010), proposition 12. The classic conversion:
-//! Mironov: Rényi differential privacy (1702.07476), proposition 3.
+//! Mironov, Talwar, Zhang: Rényi differential privacy of the sampled Gaussian mechanism (1908.10530). Conversion:
+//! Canonne, Kamath, Steinke: The discrete Gaussian for differential privacy (2004.00010), proposition 12. The classic
+//! conversion: Mironov: Rényi differential privacy (1702.07476), proposition 3.
 //!
 //! # Deviations from the paper
-//! At fractional orders the series is summed in absolute values, see `accountant/renyi.rs`: never below the truth, and what
-//! Google's `dp-accounting` does, with whose default orders, and so with whose ε, this agrees.
+//! At fractional orders the series is summed in absolute values, see `accountant/renyi.rs`: never below the truth, and
+//! what Google's `dp-accounting` does, with whose default orders, and so with whose ε, this agrees.
 
 mod renyi;
 

@@ -9,12 +9,13 @@
 //! T = max { T : ε(rate, σ, T; δ) ≤ ε }          binary digits from the highest down
 //! ```
 //! # Contract
-//! ε > 0 and finite, 0 < δ < 1, 0 < rate ≤ 1; else, and where no noise would do, an error. The multiplier is the least to
-//! a relative 10⁻⁶, rounded up: with it the accountant does not exceed ε.
+//! ε > 0 and finite, 0 < δ < 1, 0 < rate ≤ 1; else, and where no noise would do, an error. The multiplier is the least
+//! to a relative 10⁻⁶, rounded up: with it the accountant does not exceed ε.
 //!
 //! # When it helps, when it hurts
-//! A run planned to the end gets the noise it needs and no more. A run that may go on should ask the accountant instead.
-//! δ well below one over the number of units is what makes ε mean something: δ = 1/n allows giving one unit away.
+//! A run planned to the end gets the noise it needs and no more. A run that may go on should ask the accountant
+//! instead. δ well below one over the number of units is what makes ε mean something: δ = 1/n allows giving one unit
+//! away.
 //!
 //! # Reference
 //! Abadi et al.: Deep learning with differential privacy (1607.00133), section 3; the accountant is [`Accountant`].
@@ -74,8 +75,8 @@ pub fn noise_for(epsilon: f64, delta: f64, rate: f64, steps: u64) -> Result<f64>
     Ok(enough)
 }
 
-/// The most releases at `rate` with noise `multiplier` that stay within (`epsilon`, `delta`): 0 if the first exceeds them,
-/// at most 2⁶³.
+/// The most releases at `rate` with noise `multiplier` that stay within (`epsilon`, `delta`): 0 if the first exceeds
+/// them, at most 2⁶³.
 ///
 /// ```
 /// assert_eq!(sordino::privacy::steps_for(1.0, 1e-5, 1.0, 0.5)?, 0);

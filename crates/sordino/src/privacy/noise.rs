@@ -1,7 +1,8 @@
 //! Noise: Gaussian numbers that nobody without the key can guess.
 //!
 //! # What it does
-//! Adds independent normal numbers from a ChaCha20 stream to a vector, the same ones for the same key, client and round.
+//! Adds independent normal numbers from a ChaCha20 stream to a vector, the same ones for the same key, client and
+//! round.
 //!
 //! # The step
 //! ```text
@@ -11,25 +12,26 @@
 //! x₂ᵢ₊₁ ← x₂ᵢ₊₁ + σ √(−2 ln u) sin 2πv                Box-Muller
 //! ```
 //! # Contract
-//! Deviations are ≥ 0 and finite; 0 leaves every bit as it is. A normal number is at most 9.5 in size, never infinite. A
-//! shorter vector gets the beginning of a longer one's noise. The same bits on every machine. Nothing is drawn from a
-//! cursor: calls may come in any order, and *the same position twice gives the same noise twice*. A client that releases
-//! two vectors under one (key, client, round) reveals their difference.
+//! Deviations are ≥ 0 and finite; 0 leaves every bit as it is. A normal number is at most 9.5 in size, never infinite.
+//! A shorter vector gets the beginning of a longer one's noise. The same bits on every machine. Nothing is drawn from
+//! a cursor: calls may come in any order, and *the same position twice gives the same noise twice*. A client that
+//! releases two vectors under one (key, client, round) reveals their difference.
 //!
 //! # When it helps, when it hurts
-//! [`Noise::fill`] is what (ε, δ) speaks of, after clipping. [`Noise::perturb`] goes to each example's gradient *before*
-//! clipping, where it makes clipped gradients point the right way on average; it has numbers of its own and buys no ε.
-//! A key from a seed is for experiments: who knows the seed can take the noise away again. For a promise to people, 32
-//! bytes of the operating system's entropy, kept from whoever reads the result.
+//! [`Noise::fill`] is what (ε, δ) speaks of, after clipping. [`Noise::perturb`] goes to each example's gradient
+//! *before* clipping, where it makes clipped gradients point the right way on average; it has numbers of its own and
+//! buys no ε. A key from a seed is for experiments: who knows the seed can take the noise away again. For a promise to
+//! people, 32 bytes of the operating system's entropy, kept from whoever reads the result.
 //!
 //! (ε, δ) is computed for real numbers. Floats are a grid, and the low bits of a noisy float can tell which values it
-//! cannot have come from (Mironov 2012). Here noise and sum are made in f64 and rounded to f32 once, which hides that grid
-//! behind 29 further bits; it does not prove it hidden, and no promise about an adversary who studies low bits is made.
+//! cannot have come from (Mironov 2012). Here noise and sum are made in f64 and rounded to f32 once, which hides that
+//! grid behind 29 further bits; it does not prove it hidden, and no promise about an adversary who studies low bits is
+//! made.
 //!
 //! # Reference
-//! Dwork, Roth: The algorithmic foundations of differential privacy, appendix A. Chen, Wu, Hong: Understanding gradient
-//! clipping in private SGD (2006.15429) for the perturbation. Bernstein: ChaCha. Mironov: On significance of the least
-//! significant bits for differential privacy (CCS 2012).
+//! Dwork, Roth: The algorithmic foundations of differential privacy, appendix A. Chen, Wu, Hong: Understanding
+//! gradient clipping in private SGD (2006.15429) for the perturbation. Bernstein: ChaCha. Mironov: On significance of
+//! the least significant bits for differential privacy (CCS 2012).
 //!
 //! # Deviations from the paper
 //! Noise on a grid where the papers have real numbers, as said above: neither the discrete Gaussian nor snapping.
