@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask test` verifies everything and writes nothing, `fix` mends what a machine
-//! can mend, `gen` writes the generated documents, `picture` makes the README's screenshot.
+//! can mend, `gen` writes the generated documents, `picture` makes the README's screenshot, `accounting` compares the
+//! privacy accountant with Google's.
 
+mod accounting;
 mod demo;
 mod documents;
 
@@ -18,7 +20,8 @@ fn main() -> ExitCode {
         Some("fix") => fix(),
         Some("gen") => documents::write(),
         Some("picture") => demo::picture(),
-        _ => Err("cargo xtask test | check | fix | gen | picture".into()),
+        Some("accounting") => account(),
+        _ => Err("cargo xtask test | check | fix | gen | picture | accounting".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,6 +35,16 @@ fn main() -> ExitCode {
 /// The repository's root.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// An example as the tests have built it: built by itself, it would compile Burn again with other features.
+fn built_example(name: &str) -> PathBuf {
+    target().join("release").join("examples").join(name)
 }
 
 /// Runs cargo in the root and shows what it prints.
@@ -61,6 +74,7 @@ fn test() -> Result<(), Failure> {
     for example in examples()? {
         run_example(&example)?;
     }
+    accounting::compare()?;
     documents::compare()?;
     demo::bounds()?;
     eprintln!("== everything passed");
@@ -75,10 +89,15 @@ fn fix() -> Result<(), Failure> {
     documents::write()
 }
 
-/// Runs an example as the tests have built it: built by itself, it would compile Burn again with other features.
+/// The accountant's comparison by itself.
+fn account() -> Result<(), Failure> {
+    cargo(&["build", "--release", "--package", "sordino", "--example", "accounting"], &[])?;
+    accounting::compare()
+}
+
+/// Runs an example.
 fn run_example(name: &str) -> Result<(), Failure> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let path = target.join("release").join("examples").join(name);
+    let path = built_example(name);
     eprintln!("== example {name}");
     let status = Command::new(&path).current_dir(root()).status();
     let status = status.map_err(|e| format!("{} does not start: {e}", path.display()))?;

@@ -56,6 +56,7 @@ pub mod local;
 pub mod optim;
 pub mod participation;
 pub mod payload;
+pub mod privacy;
 pub mod recipe;
 pub mod schedule;
 #[cfg(any(test, feature = "testing"))]
