@@ -59,13 +59,13 @@ fn compare<C: Model>(name: &str, model: &C, data: &C::Data, batch: usize, steps:
     let mut optimizer = SgdConfig::new()
         .with_momentum(Some(MomentumConfig::new().with_momentum(f64::from(MOMENTUM)).with_dampening(0.0)))
         .init();
-    let mut rows = Rows::dealt(data.rows(Split::Train), 0, 1);
+    let mut rows = Rows::dealt(data.rows(Split::Train), 1);
     let mut bare = |from: u64| {
         let clock = Instant::now();
         for step in from..from + steps {
             let draw = draw(step, batch);
             let current = module.take().expect("put back below");
-            let inputs = data.batch(Split::Train, rows.pick(&draw), &device);
+            let inputs = data.batch(Split::Train, rows.pick(&draw).expect("rows"), &device);
             let loss = C::outcome(&current, inputs, &mut Pass::training(draw.noise())).into_loss();
             let gradients = GradientsParams::from_grads(loss.backward(), &current);
             black_box(loss.into_scalar::<f32>());
@@ -82,8 +82,7 @@ fn compare<C: Model>(name: &str, model: &C, data: &C::Data, batch: usize, steps:
     }
     recipe.resolve(&Defaults::default()).expect("resolved");
     let parts = recipe.build(Arc::new(Still)).expect("built");
-    let layout = workload.layout().clone();
-    let worker = Worker::new(parts, layout, start, 0, 0, None, workload.rows());
+    let worker = Worker::new(parts, &workload, 0, 0, 1, None);
     let port = Metered::new(connect(1).remove(0), Arc::new(Still));
     let mut session = Session::new(worker, Box::new(port));
     let mut engine = |_: u64| {

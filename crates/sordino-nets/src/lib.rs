@@ -20,7 +20,7 @@
 //! };
 //! let model = Mlp { hidden: vec![3], ..Mlp::default() };
 //! let task = model.task("four-pixels", ImageData::new(four.clone(), four)?, Deal::Iid);
-//! let mut worker = task.workload(0, 2, 7)?;
+//! let mut worker = task.workload(2, 7)?;
 //!
 //! let start = worker.start(7);
 //! let mut gradient = vec![0.0; worker.layout().len()];

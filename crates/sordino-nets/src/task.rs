@@ -75,8 +75,8 @@ impl<C: Model> workload::Task for Task<C> {
         &self.name
     }
 
-    fn workload(&self, rank: usize, workers: usize, _seed: u64) -> Result<Box<dyn workload::Workload>> {
-        let rows = self.deal.rows(workload::Task::rows(self), rank, workers)?;
+    fn workload(&self, clients: usize, _seed: u64) -> Result<Box<dyn workload::Workload>> {
+        let rows = self.deal.rows(workload::Task::rows(self), clients)?;
         Ok(Box::new(self.model.workload(self.data.clone())?.with_rows(rows)))
     }
 

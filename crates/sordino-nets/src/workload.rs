@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Device;
 use sordino::base::{Error, Layout, Result, Role, Stream, Use};
-use sordino::workload::{self, Draw, EVALUATED_ROWS, Metrics, Rows, Split, Start};
+use sordino::workload::{self, Batch, Draw, EVALUATED_ROWS, Metrics, Part, Rows, Split, Start};
 
 use crate::crossing::{ReadBuffers, ReadGradients, Slot, Survey, Write};
 use crate::data::Data;
@@ -17,7 +17,7 @@ const TRAINED_AT_ONCE: usize = 1024;
 
 type Loss<M, D> = Box<dyn Fn(&M, <D as Data>::Batch, &mut Pass) -> Outcome + Send>;
 
-/// A Burn module, a loss and data as one worker's share of a training problem.
+/// A Burn module, a loss and data as a training problem.
 ///
 /// # What it does
 /// Writes the flat parameters into its replica, runs the loss on the drawn rows, and reads the gradient back.
@@ -44,7 +44,7 @@ pub struct Workload<M: Module, D: Data> {
 }
 
 impl<M: Module, D: Data> Workload<M, D> {
-    /// A workload that holds all of `data`'s training rows and starts from the usual initial values.
+    /// A workload with one client that holds all of `data`'s training rows, and that starts from the usual initial values.
     pub fn new(module: M, loss: impl Fn(&M, D::Batch, &mut Pass) -> Outcome + Send + 'static, data: D) -> Result<Self> {
         let device = module.devices().into_iter().next().unwrap_or_default().autodiff();
         // Running statistics are shared between clones of a module until it changes mode: this replica owns its own.
@@ -53,8 +53,8 @@ impl<M: Module, D: Data> Workload<M, D> {
         let module = own.train();
         let survey = Survey::of(&module)?;
         let layout = Layout::new(survey.slots.iter().map(|slot| slot.tensor.clone()));
-        let rows = Rows::dealt(data.rows(Split::Train), 0, 1);
-        if layout.is_empty() || rows.is_empty() {
+        let rows = Rows::dealt(data.rows(Split::Train), 1);
+        if layout.is_empty() || rows.len(0) == 0 {
             return Err(Error::request("a workload needs a module with parameters and data with training rows"));
         }
         Ok(Self {
@@ -70,7 +70,7 @@ impl<M: Module, D: Data> Workload<M, D> {
         })
     }
 
-    /// The same workload with other rows: a worker's share, as a [`workload::Deal`] gives it.
+    /// The same workload with its rows dealt to clients, as a [`workload::Deal`] gives them.
     #[must_use]
     pub fn with_rows(mut self, rows: Rows) -> Self {
         self.rows = rows;
@@ -142,13 +142,17 @@ impl<M: Module, D: Data> workload::Workload for Workload<M, D> {
         Start { parameters, buffers: self.buffers.clone() }
     }
 
-    fn rows(&self) -> usize {
-        self.rows.len()
+    fn rows(&self, client: u64) -> usize {
+        self.rows.len(client)
     }
 
     fn gradient(&mut self, parameters: &[f32], buffers: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
         self.layout.expect("the gradient vector", gradient)?;
-        let rows = self.rows.pick(draw).to_vec();
+        let rows = self.rows.pick(draw)?.to_vec();
+        if rows.is_empty() {
+            gradient.fill(0.0);
+            return Ok(0.0);
+        }
         self.load(parameters, buffers)?;
         let Some(module) = &self.module else { unreachable!("just loaded") };
         let mut pass = Pass::training(draw.noise());
@@ -168,6 +172,37 @@ impl<M: Module, D: Data> workload::Workload for Workload<M, D> {
         Ok(loss)
     }
 
+    fn parts(
+        &mut self,
+        parameters: &[f32],
+        buffers: &mut [f32],
+        draw: &Draw,
+        most: usize,
+        gradient: &mut [f32],
+        each: &mut Part,
+    ) -> Result<()> {
+        self.layout.expect("the gradient vector", gradient)?;
+        let rows = self.rows.pick(draw)?.to_vec();
+        self.load(parameters, buffers)?;
+        let Some(module) = &self.module else { unreachable!("just loaded") };
+        let mut pass = Pass::training(draw.noise());
+        for part in rows.chunks(most.clamp(1, TRAINED_AT_ONCE)) {
+            let loss = self.part(module, part, &mut pass, None, gradient)?;
+            each(gradient, part.len(), loss)?;
+        }
+        if !buffers.is_empty() {
+            module.valid().visit(&mut ReadBuffers { slots: self.slots.iter(), out: buffers });
+        }
+        Ok(())
+    }
+
+    fn evaluate_client(&mut self, parameters: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {
+        let limit = EVALUATED_ROWS.div_ceil(self.data.examples());
+        let draw = Draw { seed: 0, client, step: 0, batch: Batch::Full };
+        let rows: Vec<u32> = self.rows.pick(&draw)?.iter().take(limit).copied().collect();
+        self.metrics(parameters, buffers, Split::Train, &rows)
+    }
+
     fn evaluate(&mut self, parameters: &[f32], buffers: &[f32], split: Split) -> Result<Option<Metrics>> {
         let available = self.data.rows(split);
         let rows: Vec<u32> = match split {
@@ -177,6 +212,13 @@ impl<M: Module, D: Data> workload::Workload for Workload<M, D> {
             }
             Split::Test => (0..available as u32).collect(),
         };
+        self.metrics(parameters, buffers, split, &rows)
+    }
+}
+
+impl<M: Module, D: Data> Workload<M, D> {
+    /// Loss and accuracy over some rows, in evaluation mode.
+    fn metrics(&mut self, parameters: &[f32], buffers: &[f32], split: Split, rows: &[u32]) -> Result<Option<Metrics>> {
         if rows.is_empty() {
             return Ok(None);
         }

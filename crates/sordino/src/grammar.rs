@@ -340,6 +340,14 @@ impl Args {
         }
     }
 
+    /// A whole number of at least 0, or `none`.
+    pub fn whole(&self, key: &str) -> Result<Option<u64>> {
+        match self.value(key)? {
+            Value::Element(e) if *e == Element::word("none") => Ok(None),
+            _ => self.count(key, 0).map(Some),
+        }
+    }
+
     /// `true` or `false`.
     pub fn flag(&self, key: &str) -> Result<bool> {
         match self.word(key)? {

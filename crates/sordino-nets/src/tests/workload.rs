@@ -95,10 +95,10 @@ fn one_parameter_under_two_names_is_refused() {
 #[test]
 fn a_task_deals_the_large_batch_to_its_workers() {
     let task = Mlp { hidden: vec![8], dropout: 0.0 }.task("blobs", blobs(4), Deal::Iid);
-    let gradient = |rank, workers, rows| {
-        let mut w = task.workload(rank, workers, 0).unwrap();
+    let gradient = |client: u64, clients, rows| {
+        let mut w = task.workload(clients, 0).unwrap();
         let (start, mut gradient) = (w.start(0), vec![0.0; w.layout().len()]);
-        let draw = Draw { seed: 2, client: rank as u64, step: 3, batch: Batch::Rows(rows) };
+        let draw = Draw { seed: 2, client, step: 3, batch: Batch::Rows(rows) };
         w.gradient(&start.parameters, &mut [], &draw, &mut gradient).unwrap();
         gradient
     };

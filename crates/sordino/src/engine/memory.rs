@@ -28,6 +28,9 @@ impl Worker {
         state.put_all("compress", part(&|s| self.compressor.save(s)));
         state.put_all("aggregate", part(&|s| self.aggregator.save(s)));
         state.put_all("beside", part(&|s| self.beside.save(s)));
+        if let Some(guard) = &self.guard {
+            state.put_all("privacy", part(&|s| guard.save(s)));
+        }
         state.put_all("local", part(&|s| self.local.save(s)));
         self.clients.each(&mut |client, theirs| {
             state.put_all(&format!("clients/{client}"), theirs.clone());
@@ -55,6 +58,9 @@ impl Worker {
         self.compressor.load(&state.part("compress"), &self.layout)?;
         self.aggregator.load(&state.part("aggregate"), &self.layout)?;
         self.local.load(&state.part("local"), &self.layout)?;
+        if let Some(guard) = &mut self.guard {
+            guard.load(&state.part("privacy"))?;
+        }
         self.beside.load(&state.part("beside"), &self.lanes())?;
         self.common.copy_from_slice(&self.buffers);
         for (client, theirs) in state.part("clients").families() {

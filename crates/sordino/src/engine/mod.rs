@@ -2,6 +2,7 @@
 
 mod beside;
 mod evaluate;
+mod guard;
 mod memory;
 mod premises;
 mod round;

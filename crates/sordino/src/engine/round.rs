@@ -4,7 +4,7 @@
 //! open     who speaks · feedback: share
 //! enter    feedback: look ahead            one voice after another: the rank's own, or the clients it plays
 //! local    silent steps
-//! speak    payload · feedback: compensate · exchange
+//! speak    payload · feedback: compensate · privacy · exchange
 //! close    exchange · feedback: settle, restore · outer
 //! ```
 
@@ -47,6 +47,7 @@ pub fn speak(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<()> {
         w.offer.copy_from_slice(&w.point);
     }
     w.feedback.compensate(&mut w.offer);
+    w.hide()?;
     w.speak(port, flags)?;
     if w.seats.clients {
         w.settle();
@@ -61,7 +62,7 @@ pub fn close(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<Told> {
     let (began, rate) = (w.clock.now(), w.optimizer.anneal.rate(w.step));
     if w.seats.voices.is_empty() {
         let flags = broadcast(port, &Purpose::Control, w.frame(flags), &mut [])?;
-        return Ok(w.advance(flags, rate, began));
+        return w.advance(flags, rate, began);
     }
     let told = w.agree(port, flags)?;
     if !w.seats.clients {
@@ -86,5 +87,5 @@ pub fn close(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<Told> {
         flat::subtract(&mut w.model, &w.update);
     }
     w.meet(port)?;
-    Ok(w.advance(told, rate, began))
+    w.advance(told, rate, began)
 }

@@ -52,7 +52,12 @@ pub struct Guests<'a> {
     pub remembering: bool,
     /// Bytes of asides, each way.
     pub aside: u64,
+    /// Whether somebody must speak though nobody was drawn.
+    pub hides_absence: bool,
 }
+
+/// Who speaks where noise must hide that nobody was drawn: it holds nothing and remembers nothing.
+pub const NOBODY: u64 = u64::MAX;
 
 impl Seats {
     /// Everybody, always.
@@ -84,7 +89,10 @@ impl Seats {
             (taken, seconds) = guests.participation.taken(&reports);
         }
         let rank = |at: usize, client: u64| if guests.remembering { client as usize } else { at } % guests.ranks;
-        let voices = taken.iter().enumerate().map(|(at, c)| Voice { client: *c, rank: rank(at, *c) }).collect();
+        let mut voices: Vec<Voice> = taken.iter().enumerate().map(|(at, c)| Voice { client: *c, rank: rank(at, *c) }).collect();
+        if voices.is_empty() && guests.hides_absence {
+            voices.push(Voice { client: NOBODY, rank: 0 });
+        }
         Self {
             voices,
             weights: taken.iter().map(|c| guests.rows.get(*c as usize).copied().unwrap_or(1.0)).collect(),

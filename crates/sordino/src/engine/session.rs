@@ -16,6 +16,7 @@ use crate::local::{Local, Meeting};
 use crate::optim::{Chain, Optimizer};
 use crate::participation::Participation;
 use crate::payload::Payload;
+use crate::privacy::Mechanism;
 use crate::schedule::Schedule;
 use crate::workload::{Batch, Start, Workload};
 
@@ -47,6 +48,8 @@ pub struct Parts {
     pub participation: Box<dyn Participation>,
     /// The outer step.
     pub outer: Chain,
+    /// What hides one contribution.
+    pub privacy: Option<Box<dyn Mechanism>>,
     /// What a meeting does to buffers.
     pub buffers: Buffers,
     /// Time, as an argument.
@@ -80,9 +83,9 @@ impl Session {
         &mut *self.port
     }
 
-    /// Whether all steps are done.
-    pub fn done(&self) -> bool {
-        self.worker.total().is_some_and(|total| self.worker.position().1 >= total)
+    /// Whether all steps are done, or the budget of privacy is spent.
+    pub fn done(&mut self) -> bool {
+        self.worker.total().is_some_and(|total| self.worker.position().1 >= total) || self.worker.spent_up()
     }
 
     /// One round with our own local steps; `flags` are rank 0's decisions for everybody.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::beside::{Beside, Table};
+use super::guard::Guard;
 use super::premises::Premises;
-use super::seats::{Guests, Seats, draws_of, steps_of};
+use super::seats::{Guests, NOBODY, Seats, draws_of, steps_of};
 use super::session::Parts;
 use super::store::{Memory, Store};
 use crate::aggregate::Aggregator;
-use crate::base::{Aside, Layout, Purpose, Result, State};
+use crate::base::{Aside, Error, Layout, Purpose, Result, State};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
 use crate::exchange::{self, Average, Exchange, Frame, Talk, Voice};
@@ -44,6 +45,8 @@ pub struct Told {
     pub voices: u64,
     /// ‖what the feedback remembers‖.
     pub residual_norm: Option<f64>,
+    /// What has been spent of privacy so far, where anything hides contributions.
+    pub epsilon: Option<f64>,
     /// What rank 0 decided for everybody.
     pub flags: u8,
 }
@@ -69,6 +72,7 @@ pub struct Worker {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) local: Box<dyn Local>,
     meeting: Meeting,
+    pub(super) guard: Option<Guard>,
     pub(super) batch: Batch,
     schedule: Box<dyn Schedule>,
     participation: Box<dyn Participation>,
@@ -138,7 +142,16 @@ impl Worker {
         let mut optimizer = parts.optimizer;
         optimizer.anneal.over(total);
         let clients = parts.participation.clients(ranks) as u64;
+        let rows: Vec<f32> = (0..clients).map(|client| workload.rows(client) as f32).collect();
+        let fewest = rows.iter().copied().fold(f32::INFINITY, f32::min);
+        // A full batch divides by its own rows: a message of the client with the fewest moves most with one of them.
+        let (lot, drawn) = match parts.batch {
+            Batch::Full => (f64::from(fewest), 1.0),
+            Batch::Rows(batch) | Batch::Poisson(batch) => (batch as f64, (batch as f64 / f64::from(fewest)).min(1.0)),
+        };
+        let asked = parts.participation.poisson(ranks).unwrap_or(1.0);
         Self {
+            guard: parts.privacy.map(|mechanism| Guard::new(mechanism, asked, drawn, lot)),
             optimizer,
             payload: parts.payload,
             feedback: parts.feedback,
@@ -161,7 +174,7 @@ impl Worker {
             premises: Premises::new(parts.fingerprint, seed, total, &layout),
             compared: false,
             average: Average::default(),
-            rows: (0..clients).map(|client| workload.rows(client) as f32).collect(),
+            rows,
             round: 0,
             step: 0,
             common: start.buffers.clone(),
@@ -189,6 +202,25 @@ impl Worker {
     /// Keeps what clients remember in `store` instead of in memory.
     pub fn keep_clients_in(&mut self, store: Box<dyn Store>) {
         self.clients = store;
+    }
+
+    /// Takes the entropy of the noise that hides contributions; a `privacy.seed` goes before it.
+    pub fn hide_with(&mut self, key: [u8; 32]) {
+        if let Some(guard) = &mut self.guard {
+            guard.key(key);
+        }
+    }
+
+    /// Whether the budget of privacy is spent.
+    pub fn spent_up(&mut self) -> bool {
+        let round = self.round;
+        // What is wrong with the budget is told when a round opens.
+        self.guard.as_mut().is_some_and(|guard| guard.exhausted(round).unwrap_or(false))
+    }
+
+    /// What has been spent of privacy so far.
+    pub fn epsilon(&self) -> Option<f64> {
+        self.guard.as_ref().map(Guard::epsilon)
     }
 
     /// How many clients there are: the ranks themselves where everybody takes part.
@@ -276,6 +308,15 @@ impl Worker {
     pub(super) fn compare(&mut self, port: &mut dyn Port) -> Result<()> {
         if !self.compared {
             self.premises.compare(port, self.round)?;
+            if let Some(guard) = &mut self.guard {
+                guard.exhausted(self.round)?;
+                if !self.buffers.is_empty() && self.buffer_rule != Buffers::Local {
+                    return Err(Error::request(
+                        "`privacy` with a model that has running statistics: these travel and nothing hides them; set \
+                         buffers=local, or use a model without batch normalisation",
+                    ));
+                }
+            }
             self.compared = true;
         }
         Ok(())
@@ -324,6 +365,7 @@ impl Worker {
             silence: self.silence,
             ranks: port.size(),
             remembering,
+            hides_absence: self.guard.as_ref().is_some_and(Guard::hides_absence),
             aside: 4 * self.asides.iter().map(|a| a.values.len() as u64).sum::<u64>(),
         });
         if !self.aggregator.weighs() {
@@ -395,6 +437,11 @@ impl Worker {
 
     /// The silent steps of the voice that has the floor, on our own optimizer.
     pub(super) fn spend(&mut self, workload: &mut dyn Workload) -> Result<()> {
+        if self.voice.client == NOBODY {
+            self.offer.fill(0.0);
+            self.spent = Spent { asides: self.asides.clone(), ..Spent::default() };
+            return Ok(());
+        }
         let (began, cpu) = (self.clock.now(), self.clock.cpu());
         let (client, silence) = (self.voice.client, self.silence);
         let (mut steps, mut draw) = (silence, self.step);
@@ -421,6 +468,12 @@ impl Worker {
         Ok(())
     }
 
+    /// What the voice that has the floor gives is bounded and hidden, where anything hides it.
+    pub(super) fn hide(&mut self) -> Result<()> {
+        let (voice, round, voices) = (self.voice, self.round, self.seats.voices.len());
+        self.guard.as_mut().map_or(Ok(()), |guard| guard.hide(voice.client, round, voices, &self.offer))
+    }
+
     /// The voice that has the floor says what it gives, and what goes beside it.
     pub(super) fn speak(&mut self, port: &mut dyn Port, flags: u8) -> Result<()> {
         let (frame, voice) = (self.frame(flags), self.voice);
@@ -437,7 +490,8 @@ impl Worker {
             clients: self.seats.clients,
             weights: &self.seats.weights,
         };
-        self.exchange.begin(&mut talk, voice, &self.offer, &mut self.said)?;
+        let given = self.guard.as_ref().map_or(&self.offer, |guard| &guard.hidden);
+        self.exchange.begin(&mut talk, voice, given, &mut self.said)?;
         for aside in &self.spent.asides {
             self.beside.say(&Purpose::Aside(aside.name.into()), voice, &aside.values)?;
         }
@@ -452,7 +506,8 @@ impl Worker {
 
     /// What was said is settled with what was given.
     pub(super) fn settle(&mut self) {
-        self.feedback.settle(&self.offer, &self.said);
+        let heard = self.guard.as_ref().map_or(&self.said[..], |guard| guard.heard(&self.said));
+        self.feedback.settle(&self.offer, heard);
         self.tally.residual_norm = self.feedback.norm();
     }
 
@@ -524,25 +579,31 @@ impl Worker {
     }
 
     /// Ends the round.
-    pub(super) fn advance(&mut self, flags: u8, rate: f64, began: f64) -> Told {
+    pub(super) fn advance(&mut self, flags: u8, rate: f64, began: f64) -> Result<Told> {
+        let mut shortened = self.compressor.shortened();
+        if let Some(guard) = &mut self.guard {
+            guard.spend()?;
+            shortened += std::mem::take(&mut guard.shortened);
+        }
         self.previous_rate = Some(rate);
         self.round += 1;
         self.step += self.silence;
         self.clock.advance(self.seats.seconds);
         self.talked_since(began);
         let tally = std::mem::take(&mut self.tally);
-        Told {
+        Ok(Told {
             rounds: self.round,
             steps: self.step,
             silence: self.silence,
             rate,
             loss: if tally.spoke == 0 { f64::NAN } else { tally.loss / tally.spoke as f64 },
             clipped: tally.clipped + self.optimizer.chain.clipped_steps(),
-            shortened: self.compressor.shortened(),
+            shortened,
+            epsilon: self.epsilon(),
             spoke: tally.spoke,
             voices: self.seats.voices.len() as u64,
             residual_norm: tally.residual_norm,
             flags,
-        }
+        })
     }
 }

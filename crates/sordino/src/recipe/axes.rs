@@ -3,7 +3,8 @@
 use crate::base::Result;
 use crate::grammar::{Element, Entry, Key, Listing, unknown};
 use crate::{
-    aggregate, buffers, compress, exchange, feedback, local, optim, participation, payload, schedule, topology,
+    aggregate, buffers, compress, exchange, fabric, feedback, local, optim, participation, payload, privacy,
+    schedule, topology,
 };
 
 /// One axis.
@@ -134,7 +135,7 @@ pub const AXES: &[Axis] = &[
         name: "privacy",
         about: "what hides one contribution",
         neutral: "none",
-        elements: || vec![only("none", "nothing is hidden")],
+        elements: || list(privacy::ENTRIES),
         common: &[],
     },
     Axis {
@@ -149,6 +150,13 @@ pub const AXES: &[Axis] = &[
         about: "what a meeting does to running statistics",
         neutral: "average",
         elements: || list(buffers::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "fabric",
+        about: "what ranks talk through",
+        neutral: "threads",
+        elements: || list(fabric::ENTRIES),
         common: &[],
     },
     Axis {

@@ -21,7 +21,7 @@ use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star};
 use crate::fabric::Clock;
 use crate::grammar::{Element, Value, unknown};
 use crate::payload::Payload;
-use crate::{aggregate, buffers, compress, feedback, local, optim, participation, payload, schedule, topology};
+use crate::{aggregate, buffers, compress, feedback, local, optim, participation, payload, privacy, schedule, topology};
 
 /// One choice per axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,6 +164,7 @@ impl Recipe {
             lanes: self.lanes()?,
             participation: participation::build(self.choice("participation")?)?,
             outer: optim::build_outer(self.choice("outer")?)?,
+            privacy: privacy::build(self.choice("privacy")?)?,
             buffers: buffers::build(self.choice("buffers")?)?,
             clock,
             fingerprint: fingerprint(&self.to_toml()),
