@@ -4,7 +4,9 @@
 #![allow(clippy::needless_range_loop)]
 
 mod clipping;
+mod federated;
 mod feedback;
+mod layerwise;
 mod local;
 mod problems;
 mod quantizers;
