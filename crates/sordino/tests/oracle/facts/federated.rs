@@ -26,11 +26,11 @@ fn two_of_five(round: u64) -> Vec<usize> {
     vec![first, (first + 1 + round as usize % 4) % 5]
 }
 
-fn average<'a>(clients: Clients<'a>) -> fedavg::Settings<'a> {
+fn average(clients: Clients<'_>) -> fedavg::Settings<'_> {
     fedavg::Settings { rate: &|_| 0.1, inner: Inner::PLAIN, clients }
 }
 
-fn momentum<'a>(beta: f64, every: u64, sizes: Vec<f64>, sample: Sample<'a>) -> fedmom::Settings<'a> {
+fn momentum(beta: f64, every: u64, sizes: Vec<f64>, sample: Sample<'_>) -> fedmom::Settings<'_> {
     fedmom::Settings { rate: &|_| 0.1, every, outer_rate: 1.0, beta, sizes, sample }
 }
 
@@ -125,7 +125,7 @@ fn with_equal_clients_both_ways_to_weigh_are_one() {
     let x = fedmom::trajectory(&problem, &momentum(0.9, 3, vec![6.0; 5], &two_of_five), 30);
     let (mut w, mut v) = (problem.start(), problem.start());
     for r in 0..30 {
-        let mut g = vec![0.0; 4];
+        let mut g = [0.0; 4];
         for k in two_of_five(r) {
             let y = visit(&problem, k, 0..3, (Inner::PLAIN, &|_| 0.1, 0.0), &w);
             for j in 0..4 {

@@ -28,7 +28,7 @@ fn lars(tensors: Vec<Tensor>, momentum: f64, decay: f64) -> lars::Settings<'stat
 }
 
 /// CLARS likewise, without the cap.
-fn clars<'a>(tensors: Vec<Tensor>, micro: clars::Micro<'a>) -> clars::Settings<'a> {
+fn clars(tensors: Vec<Tensor>, micro: clars::Micro<'_>) -> clars::Settings<'_> {
     clars::Settings {
         rate: &|_| 0.5,
         momentum: 0.0,

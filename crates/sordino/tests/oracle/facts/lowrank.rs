@@ -77,8 +77,9 @@ fn with_a_rank_to_spare_gram_schmidt_overshoots() {
     let matrix = with_values(10, (8, 6), &[5.0]);
     let q = random(12, 12);
     let p = product(&matrix, &q, (8, 6, 2));
-    let (first, both) = (0..8).fold((0.0, 0.0), |(a, b), i| (a + p[2 * i] * p[2 * i], b + p[2 * i] * p[2 * i + 1]));
-    let alpha = (both / first as f64).abs();
+    let (first, both) =
+        (0..8).fold((0.0f64, 0.0f64), |(a, b), i| (a + p[2 * i] * p[2 * i], b + p[2 * i] * p[2 * i + 1]));
+    let alpha = (both / first).abs();
     let long = 1.0 + (2.0 * alpha / (2.0 * alpha + 1.0)).powi(2);
     let once = reconstruct(&[&matrix], &mut q.clone(), (8, 6, 2), 1e-8);
     assert_close(&once, &matrix.iter().map(|a| long * a).collect::<Vec<_>>(), 1e-6);
@@ -214,8 +215,11 @@ fn the_reconstruction_is_that_of_the_mean_matrix() {
     assert!(norm(&minus(&wrong, &reconstruct(&rows, &mut next, (n, m, r), 0.0))) > 0.1);
 }
 
-/// One rank for two quadratic matrices of eight workers; how far from the minimiser it ends.
-fn ends(remember: &dyn Fn(&[Vec<f64>], &[f64]) -> Vec<Vec<f64>>) -> f64 {
+/// What the workers remember of their offers and the reconstruction.
+type Memory<'a> = &'a dyn Fn(&[Vec<f64>], &[f64]) -> Vec<Vec<f64>>;
+
+/// One rank for a quadratic of a 6×5 matrix, eight workers; how far from the minimiser it ends.
+fn ends(remember: Memory) -> f64 {
     let problem = Quadratics::scattered(8, 30, Noise::None);
     let mut x = problem.start();
     let mut q = random(95, 5);
