@@ -11,8 +11,8 @@
 //!
 //! The norms are those of the step's own gradients. (The authors' code takes them from another loader after the step.)
 //!
-//! Reference: Huo, Gu and Huang, "Large Batch Optimization for Deep Learning Using New Complete Layer-Wise Adaptive Rate
-//! Scaling", arXiv 2002.01576, with the cap and the constants of the authors' code.
+//! Reference: Huo, Gu and Huang, "Large Batch Optimization for Deep Learning Using New Complete Layer-Wise Adaptive
+//! Rate Scaling", arXiv 2002.01576, with the cap and the constants of the authors' code.
 
 use super::{
     lars::{decayed, scale},

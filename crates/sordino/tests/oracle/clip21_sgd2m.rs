@@ -9,8 +9,8 @@
 //! β = β̂ = 1 without noise is Clip21. The paper steps first and looks then: the same sequence, one step of length 0
 //! earlier.
 //!
-//! Reference: Islamov et al., "Double Momentum and Error Feedback for Clipping with Fast Rates and Differential Privacy",
-//! arXiv 2502.11682, from a third party's statement of it.
+//! Reference: Islamov et al., "Double Momentum and Error Feedback for Clipping with Fast Rates and Differential
+//! Privacy", arXiv 2502.11682, from a third party's statement of it.
 
 use super::{
     compress::clip,

@@ -9,8 +9,8 @@
 //! With the noise in the shift the next difference corrects it. Without, the server's v is the mean shift plus a random
 //! walk of variance `(k+1) σ²/N` an entry.
 //!
-//! Reference: Khirirat et al., "Clip21: Error Feedback for Gradient Clipping", arXiv 2305.18929; where the noise goes is
-//! not pinned by what was read.
+//! Reference: Khirirat et al., "Clip21: Error Feedback for Gradient Clipping", arXiv 2305.18929; where the noise goes
+//! is not pinned by what was read.
 
 use super::{
     compress::clip,

@@ -1,5 +1,5 @@
-//! Private federated averaging (`dp-fedavg`): every client's displacement is clipped, the sum gets noise, and is divided
-//! by the number of clients that was expected, never by the number that came.
+//! Private federated averaging (`dp-fedavg`): every client's displacement is clipped, the sum gets noise, and is
+//! divided by the number of clients that was expected, never by the number that came.
 //!
 //! ```text
 //! client k in S:  y_k = x ;  as many times as it has steps:  y_k ← y_k - γ g_k(y_k)

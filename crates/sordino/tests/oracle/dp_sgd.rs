@@ -8,8 +8,8 @@
 //!
 //! κ = 0 leaves out the perturbation before clipping, whose ζ is drawn apart from ξ. An empty batch still gets noise.
 //!
-//! References: Abadi et al., "Deep Learning with Differential Privacy", arXiv 1607.00133; the perturbation: Chen, Wu and
-//! Hong, "Understanding Gradient Clipping in Private SGD: A Geometric Perspective", arXiv 2006.15429.
+//! References: Abadi et al., "Deep Learning with Differential Privacy", arXiv 1607.00133; the perturbation: Chen, Wu
+//! and Hong, "Understanding Gradient Clipping in Private SGD: A Geometric Perspective", arXiv 2006.15429.
 
 use super::{
     compress::clip,

@@ -5,8 +5,8 @@
 //! server:    x ← Σ_{k in S} (n_k / Σ_S n) y_k                        (S empty: x stays)
 //! ```
 //!
-//! Reference: Li et al., "Federated Optimization in Heterogeneous Networks", arXiv 1812.06127; clients solve inexactly by
-//! taking different numbers of steps.
+//! Reference: Li et al., "Federated Optimization in Heterogeneous Networks", arXiv 1812.06127; clients solve inexactly
+//! by taking different numbers of steps.
 
 use super::{
     clients::{Clients, displacement},

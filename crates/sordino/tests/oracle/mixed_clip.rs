@@ -8,8 +8,8 @@
 //!
 //! ν = 0 is clipped SGD, ν = 1 clipped momentum. Norms are those of the whole vector, of the averaged gradient.
 //!
-//! Reference: Zhang et al., "Improved Analysis of Clipping Algorithms for Non-convex Optimization", arXiv 2010.02519, and
-//! the authors' code, which mixes by the soft rule.
+//! Reference: Zhang et al., "Improved Analysis of Clipping Algorithms for Non-convex Optimization", arXiv 2010.02519,
+//! and the authors' code, which mixes by the soft rule.
 
 use super::{
     problem::{Problem, Rate},

@@ -1,5 +1,5 @@
-//! PowerSGD (`powersgd`): one step of subspace iteration a round approximates the mean gradient of every matrix by a low
-//! rank.
+//! PowerSGD (`powersgd`): one step of subspace iteration a round approximates the mean gradient of every matrix by a
+//! low rank.
 //!
 //! ```text
 //! matrix, n × m, rank r = min(n, m, R), Q m × r shared and kept from round to round:

@@ -10,8 +10,8 @@
 //! Records are Poisson-sampled with probability q, noise of deviation σ C goes onto the sum, neighbours differ by one
 //! record that is there or not. Orders are 2 to 256.
 //!
-//! References: Mironov, "Rényi Differential Privacy", arXiv 1702.07476; Mironov, Talwar and Zhang, arXiv 1908.10530; the
-//! tight conversion: Canonne, Kamath and Steinke, arXiv 2004.00010.
+//! References: Mironov, "Rényi Differential Privacy", arXiv 1702.07476; Mironov, Talwar and Zhang, arXiv 1908.10530;
+//! the tight conversion: Canonne, Kamath and Steinke, arXiv 2004.00010.
 
 /// How ε(α) becomes ε.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,8 +7,8 @@
 //! server:         x ← x + η (1/|S|) Σ_S (y_k - x) ;  c ← c + (|S|/N) (1/|S|) Σ_S (c_k' - c_k) ;  c_k ← c_k'
 //! ```
 //!
-//! `c` and all `c_k` are 0 before the first round, so that `c` stays the mean of all `c_k`. Clients weigh the same. If S
-//! is empty nothing changes.
+//! `c` and all `c_k` are 0 before the first round, so that `c` stays the mean of all `c_k`. Clients weigh the same. If
+//! S is empty nothing changes.
 //!
 //! Reference: Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", arXiv 1910.06378.
 

@@ -351,7 +351,8 @@ fn the_adaptive_servers_take_the_steps_worked_out_by_hand() {
 
 #[test]
 fn yogi_forgets_a_large_past_more_slowly_than_adam() {
-    // Both start from v far above the squares of the displacements: Adam's v decays by a factor, Yogi's by a difference.
+    // Both start from v far above the squares of the displacements: Adam's v decays by a factor, Yogi's by a
+    // difference.
     let problem = Quadratics {
         curvature: vec![vec![1.0]],
         centres: vec![vec![3.0]],

@@ -70,10 +70,10 @@ fn a_matrix_of_low_rank_passes_unchanged_the_first_time() {
 
 #[test]
 fn with_a_rank_to_spare_gram_schmidt_overshoots() {
-    // The notes have rank(M) <= r exact, which needs orthonormal columns. Gram-Schmidt with the code's ε gives them only
-    // if no column is left empty: of P's second column α p, parallel to the first, 2 ε α p/‖p‖ is left, which over its
-    // norm plus ε is a second column along the first, of length 2|α|/(2|α| + 1). The reconstruction is too long by the
-    // square of that: less than twice the matrix, so feedback still mends it, one factor a round.
+    // The notes have rank(M) <= r exact, which needs orthonormal columns. Gram-Schmidt with the code's ε gives them
+    // only if no column is left empty: of P's second column α p, parallel to the first, 2 ε α p/‖p‖ is left, which over
+    // its norm plus ε is a second column along the first, of length 2|α|/(2|α| + 1). The reconstruction is too long by
+    // the square of that: less than twice the matrix, so feedback still mends it, one factor a round.
     let matrix = with_values(10, (8, 6), &[5.0]);
     let q = random(12, 12);
     let p = product(&matrix, &q, (8, 6, 2));

@@ -35,7 +35,8 @@ fn noise_that_the_shift_forgets_grows_like_the_root_of_the_rounds() {
     }
     let quiet = stall(&|problem| clip21::trajectory(problem, &clip21::Settings { rate: &|_| 0.05, tau: 1.0 }, 4000));
     // Once nothing is clipped: A is x - 1 ← (1-γ)(x - 1) - γ ω̄ with fresh ω̄ of variance σ²/2; in B the noise of m
-    // rounds ago has come through by the share 1 - (1-γ)^m. The root mean square of 400 runs is known to 1/√800 = 3.5 %.
+    // rounds ago has come through by the share 1 - (1-γ)^m. The root mean square of 400 runs is known to 1/√800,
+    // 3.5 %.
     let published = [[0.0127, 0.0115, 0.0104], [0.58, 2.16, 4.50]];
     for (place, &k) in rounds.iter().enumerate() {
         let rest = (quiet[k] - 1.0).powi(2);
@@ -154,8 +155,8 @@ fn clipping_every_sample_finds_a_wrong_place_and_perturbing_first_mends_it() {
         let drawn = (moved[0] - moved[20_000]) / (20_000.0 * 1e-9);
         assert!((drawn - best).abs() < 4.0 / 60_000f64.sqrt(), "{}: {drawn} for {best}", strengths[k]);
     }
-    // Strong enough, the method settles near 1. Its slope there is 0.04, its noise 0.6 a step: with rate 0.2 the mean of
-    // 200 000 steps is known to 0.04.
+    // Strong enough, the method settles near 1. Its slope there is 0.04, its noise 0.6 a step: with rate 0.2 the mean
+    // of 200 000 steps is known to 0.04.
     let tail = &sampled(&a, 200_000, 1.0, 0.2, 20.0)[1000..];
     let settled = tail.iter().sum::<f64>() / tail.len() as f64;
     assert!((settled - 1.0).abs() < 0.2, "{settled}");
