@@ -4,10 +4,15 @@
 #![allow(clippy::needless_range_loop)]
 
 mod clipping;
+mod federated;
 mod feedback;
+mod layerwise;
 mod local;
+mod lowrank;
+mod privacy;
 mod problems;
 mod quantizers;
+mod robust;
 
 /// Asserts `|left - right| <= tolerance (1 + |right|)` entry by entry.
 pub fn assert_close(left: &[f64], right: &[f64], tolerance: f64) {
