@@ -13,6 +13,7 @@ mod worker;
 
 pub use beside::Lanes;
 pub use premises::fingerprint;
+pub use seats::epoch_of;
 pub use session::{Parts, Session};
 pub use store::{Memory, Store};
 pub use worker::{Times, Told, Worker};

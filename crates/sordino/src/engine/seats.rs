@@ -110,6 +110,15 @@ impl Seats {
     }
 }
 
+/// Local steps of one pass over the rows of a client, on average over clients.
+pub fn epoch_of(rows: &[f32], batch: Batch) -> f64 {
+    let mean = rows.iter().map(|r| f64::from(*r)).sum::<f64>() / rows.len().max(1) as f64;
+    match batch {
+        Batch::Full => 1.0,
+        Batch::Rows(batch) | Batch::Poisson(batch) => mean / batch.max(1) as f64,
+    }
+}
+
 /// The local steps of a client in a round of `silence` steps.
 pub fn steps_of(schedule: &dyn Schedule, rows: &[f32], client: u64, batch: Batch, silence: u64) -> u64 {
     own(schedule, rows, client, batch).unwrap_or(silence).max(1)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::beside::{Beside, Table};
 use super::guard::Guard;
 use super::premises::Premises;
-use super::seats::{Guests, NOBODY, Seats, draws_of, steps_of};
+use super::seats::{Guests, NOBODY, Seats, draws_of, epoch_of, steps_of};
 use super::session::Parts;
 use super::store::{Memory, Store};
 use crate::aggregate::Aggregator;
@@ -325,11 +325,6 @@ impl Worker {
     /// Lays the table: how many silent steps there will be, and who speaks after them.
     pub(super) fn decide(&mut self, port: &mut dyn Port) -> Result<()> {
         let anneal = &self.optimizer.anneal;
-        let rows = self.rows.iter().map(|r| f64::from(*r)).sum::<f64>() / self.rows.len().max(1) as f64;
-        let epoch = match self.batch {
-            Batch::Full => 1.0,
-            Batch::Rows(batch) | Batch::Poisson(batch) => rows / batch.max(1) as f64,
-        };
         self.silence = schedule::clamped(
             &*self.schedule,
             &Facts {
@@ -339,7 +334,7 @@ impl Worker {
                 previous_rate: self.previous_rate,
                 steps: self.total,
                 warming: self.step < anneal.warmup(),
-                epoch,
+                epoch: epoch_of(&self.rows, self.batch),
             },
         );
         self.tally = Tally::default();
@@ -444,11 +439,8 @@ impl Worker {
         }
         let (began, cpu) = (self.clock.now(), self.clock.cpu());
         let (client, silence) = (self.voice.client, self.silence);
-        let (mut steps, mut draw) = (silence, self.step);
-        if self.seats.clients {
-            steps = steps_of(&*self.schedule, &self.rows, client, self.batch, silence);
-            draw = draws_of(&*self.schedule, &self.rows, client, self.batch, self.round, self.step);
-        }
+        let steps = steps_of(&*self.schedule, &self.rows, client, self.batch, silence);
+        let draw = draws_of(&*self.schedule, &self.rows, client, self.batch, self.round, self.step);
         let mut ground = Ground {
             workload,
             optimizer: &mut self.optimizer,

@@ -23,12 +23,14 @@ pub struct Defaults {
     pub threshold: f64,
     /// Threshold τ of clipping before sending.
     pub tau: f64,
+    /// Federated clients: the data's own, where they have any.
+    pub clients: usize,
 }
 
 impl Defaults {
     /// Plain SGD at a rate of 0.1 on batches of 32.
     pub const PLAIN: Self =
-        Self { sgd_rate: 0.1, adam_rate: 1e-3, momentum: 0.0, anneal: "constant", batch: 32, threshold: 1.0, tau: 1.0 };
+        Self { sgd_rate: 0.1, adam_rate: 1e-3, momentum: 0.0, anneal: "constant", batch: 32, threshold: 1.0, tau: 1.0, clients: 100 };
 }
 
 impl Default for Defaults {
@@ -100,15 +102,40 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     }
     recipe.choose("compress", &codec)?;
 
+    let mut participation = recipe.choice("participation")?.clone();
+    if participation.name != "everyone" {
+        fill(&mut participation, "clients", true, Value::Number(defaults.clients as f64));
+        recipe.choose("participation", &participation)?;
+    }
+
+    let mut privacy = recipe.choice("privacy")?.clone();
+    if privacy.name != "none" {
+        fill(&mut privacy, "clip", true, Value::Number(defaults.tau));
+        // With a budget the noise is solved for once the length of the run is known.
+        if !privacy.named.contains_key("epsilon") {
+            fill(&mut privacy, "noise", true, Value::Number(1.0));
+        }
+        recipe.choose("privacy", &privacy)?;
+    }
+
     if recipe.choice("payload")?.name == "auto" {
         let plain = codec.name == "dense" && codec.named.is_empty();
         let plain = plain && recipe.choice("feedback")?.name == "none" && recipe.choice("exchange")?.name != "star";
+        let plain = plain && participation.name == "everyone";
         recipe.choose("payload", &Element::word(if plain { "parameters" } else { "displacement" }))?;
     }
     if matches!(exchange::plan(recipe.choice("exchange")?)?, Plan::Auto) {
+        let federated = participation.name != "everyone";
         let linear = compress::build(&codec)?.linear().is_some();
         let linear = linear && aggregate::build(recipe.choice("aggregate")?)?.linear();
-        recipe.choose("exchange", &Element::word(if linear { "reduce" } else { "gather" }))?;
+        let exchange = if federated {
+            "star"
+        } else if linear {
+            "reduce"
+        } else {
+            "gather"
+        };
+        recipe.choose("exchange", &Element::word(exchange))?;
     }
     Ok(())
 }

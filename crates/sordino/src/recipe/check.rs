@@ -1,5 +1,8 @@
 //! Refusals: mixes that make no sense, each with its reason and a cure.
 
+mod federated;
+mod private;
+
 use super::Recipe;
 use crate::base::{Error, Result};
 use crate::compress::{self, Class};
@@ -93,7 +96,8 @@ pub fn check(recipe: &Recipe) -> Result<()> {
         Plan::Gather => {}
         Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is checked")),
     }
-    if recipe.choice("feedback")?.name == "ef21" && recipe.choice("aggregate")?.name != "mean" {
+    let by_expected = recipe.choice("aggregate")?.named.get("by").is_some_and(|by| by.to_string() == "expected");
+    if recipe.choice("feedback")?.name == "ef21" && (recipe.choice("aggregate")?.name != "mean" || by_expected) {
         return refuse(
             "feedback",
             "aggregate",
@@ -110,5 +114,31 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "set local.state=keep",
         );
     }
-    Ok(())
+    if recipe.choice("local")?.name == "scaffold" && payload == Payload::Gradient {
+        return refuse(
+            "local",
+            "payload",
+            "control variates correct local steps, and where gradients are offered there are none",
+            "offer displacement, or set local=descent",
+        );
+    }
+    if recipe.choice("local")?.name == "scaffold" && !sgd_without_momentum(recipe)? {
+        return refuse(
+            "local",
+            "optim",
+            "a variate is the mean gradient along the local steps, which only plain SGD lets be read off them",
+            "set optim=sgd(momentum=0) without clip, max_norm or decay",
+        );
+    }
+    federated::check(recipe, &*memory, &refuse)?;
+    private::check(recipe, class, &refuse)
 }
+
+fn sgd_without_momentum(recipe: &Recipe) -> Result<bool> {
+    let optim = recipe.choice("optim")?;
+    let zero = |key: &str| optim.named.get(key).is_none_or(|v| ["0", "none"].contains(&v.to_string().as_str()));
+    Ok(optim.name == "sgd" && ["momentum", "clip", "max_norm", "decay"].iter().all(|key| zero(key)))
+}
+
+/// Refuses two choices, with a reason and a cure.
+type Refuse<'a> = dyn Fn(&str, &str, &str, &str) -> Result<()> + 'a;

@@ -2,6 +2,7 @@
 
 mod auto;
 mod axes;
+mod budget;
 mod check;
 mod named;
 
@@ -18,8 +19,9 @@ use crate::base::{Error, Result};
 use crate::compress::Dense;
 use crate::engine::{Lanes, Parts, fingerprint};
 use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star};
-use crate::fabric::Clock;
+use crate::fabric::{self, Clock, Medium, Still};
 use crate::grammar::{Element, Value, unknown};
+use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::{aggregate, buffers, compress, feedback, local, optim, participation, payload, privacy, schedule, topology};
 
@@ -143,6 +145,27 @@ impl Recipe {
     /// Replaces every `auto` by a number or a choice, from the task's defaults.
     pub fn resolve(&mut self, defaults: &Defaults) -> Result<()> {
         auto::resolve(self, defaults)
+    }
+
+    /// Solves `privacy.noise=auto` for a budget: the least noise with which `steps` steps on `ranks` ranks stay within
+    /// `privacy.epsilon`; `rows` are those of every client.
+    pub fn solve(&mut self, steps: u64, ranks: usize, rows: &[f32]) -> Result<()> {
+        budget::solve(self, steps, ranks, rows)
+    }
+
+    /// How many rounds a run of `steps` steps has, where a pass over a client's rows takes `epoch` steps on average.
+    pub fn rounds(&self, steps: u64, epoch: f64) -> Result<u64> {
+        Ok(budget::rounds(&self.build(Arc::new(Still))?, steps, epoch))
+    }
+
+    /// What ranks talk through.
+    pub fn medium(&self) -> Result<Medium> {
+        fabric::build(self.choice("fabric")?)
+    }
+
+    /// Who takes part: federated clients where it is not everyone.
+    pub fn participation(&self) -> Result<Box<dyn Participation>> {
+        participation::build(self.choice("participation")?)
     }
 
     /// Builds the choices; `check` them first.

@@ -1,0 +1,69 @@
+//! What makes no sense with clients that are not always there, or with a clock that is not virtual.
+
+use super::{Recipe, Refuse};
+use crate::base::Result;
+use crate::exchange::{self, Plan};
+use crate::fabric::Medium;
+use crate::feedback::Feedback;
+
+/// Refuses mixes with `participation` and `fabric`.
+pub fn check(recipe: &Recipe, memory: &dyn Feedback, refuse: &Refuse) -> Result<()> {
+    let participation = recipe.participation()?;
+    if participation.hurries() && recipe.medium()? == Medium::Threads {
+        return refuse(
+            "participation",
+            "fabric",
+            "who is late is decided by a virtual clock, and threads have none",
+            "set fabric=sim, or participation.over=1 and participation.deadline=none",
+        );
+    }
+    if !participation.federated() {
+        return Ok(());
+    }
+    match exchange::plan(recipe.choice("exchange")?)? {
+        Plan::Star { down, feedback } if down.name == "dense" && down.named.is_empty() && feedback.name == "none" => {}
+        Plan::Star { .. } => {
+            return refuse(
+                "participation",
+                "exchange",
+                "a client that comes back after some rounds needs the whole model, and a compressed difference is of no use to it",
+                "set exchange=star",
+            );
+        }
+        _ => {
+            return refuse(
+                "participation",
+                "exchange",
+                "clients that are not always there meet at a server",
+                "set exchange=star",
+            );
+        }
+    }
+    let buffers = recipe.choice("buffers")?;
+    if buffers.name != "average" {
+        return refuse(
+            "participation",
+            "buffers",
+            "a client's running statistics are agreed on or lost: nobody keeps them until it is asked again",
+            "set buffers=average",
+        );
+    }
+    let averages = recipe.choice("feedback")?.named.get("every").is_some_and(|every| every.to_string() != "0");
+    if averages || memory.evaluates_ahead() {
+        return refuse(
+            "participation",
+            "feedback",
+            "averaging what everybody remembers needs everybody",
+            "set feedback.every=0 and feedback.evaluate=x, or participation=everyone",
+        );
+    }
+    if recipe.choice("local")?.named.get("state").is_some_and(|state| state.to_string() == "average") {
+        return refuse(
+            "participation",
+            "local",
+            "averaging optimizer state needs everybody",
+            "set local.state=reset, or keep, which every client keeps for itself",
+        );
+    }
+    Ok(())
+}
