@@ -84,6 +84,9 @@ pub struct Scale {
     /// Local steps of each worker [default: the task's]
     #[arg(long, value_name = "N", conflicts_with = "epochs", value_parser = clap::value_parser!(u64).range(1..))]
     pub steps: Option<u64>,
+    /// Rounds: meetings of the workers, or of the federated clients that are asked
+    #[arg(long, value_name = "R", conflicts_with_all = ["epochs", "steps"], value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub rounds: Option<u64>,
     /// Passes over the training rows, all workers together
     #[arg(long, value_name = "E", allow_negative_numbers = true)]
     pub epochs: Option<f64>,

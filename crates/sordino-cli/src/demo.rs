@@ -20,6 +20,7 @@ pub fn demo(arguments: &Demo) -> Done {
         task: Some("digits-mlp".into()),
         workers: Some(4),
         steps: None,
+        rounds: None,
         epochs: None,
         until: None,
         seed: Some(0),

@@ -26,9 +26,10 @@ pub fn evaluate(arguments: &Eval) -> Done {
     let features = model_file::read_lengths(&arguments.dir.join("model.safetensors")).map_err(request)?;
     let features = features.first().copied().unwrap_or(0);
     // Problems without rows are a mean over the workers; data are evaluated whole, whoever held them.
-    let workers = if made_of_rows(&element.name) { 1 } else { plan.workers };
-    let made = entry.make(element, &partition, workers, plan.seed, data.as_ref(), features).map_err(request)?;
-    let mut workload = made.task.workload(0, workers, plan.seed).map_err(request)?;
+    let participation = plan.recipe.participation().map_err(request)?;
+    let clients = if made_of_rows(&element.name) { 1 } else { participation.clients(plan.workers) };
+    let made = entry.make(element, &partition, clients, plan.seed, data.as_ref(), features).map_err(request)?;
+    let mut workload = made.task.workload(clients, plan.seed).map_err(request)?;
     let path = arguments.dir.join("model.safetensors");
     let model = model_file::read(&path, workload.layout()).map_err(request)?;
     let mut rows = Vec::new();

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use sordino::engine::epoch_of;
 use sordino::grammar::{Element, Value};
 use sordino::recipe::{Recipe, check};
+use sordino::workload::Batch;
 use sordino_lab::experiment::{Header, Plan};
 
 use crate::arguments::{Scale, WORKERS};
 use crate::tasks::{self, Length, Made};
 
+/// Rounds of a federated run unless told.
+const FEDERATED_ROUNDS: u64 = 100;
 /// The most steps of a run.
 const STEPS: u64 = 1 << 40;
 
@@ -67,7 +71,6 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let entry = tasks::entry(&element.name)?;
     recipe.choose("task", &entry.listing.normalise(&element)?)?;
     recipe.resolve(&entry.defaults)?;
-    check(&recipe)?;
 
     let workers = scale.workers.map_or_else(|| from_file("workers", WORKERS), |n| Ok(Some(n)))?.unwrap_or(4) as usize;
     let data = match (&scale.data, given.get("data").and_then(toml::Value::as_str)) {
@@ -75,22 +78,42 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         (None, path) => path.map(PathBuf::from),
     };
     let data = data.map(|p| p.canonicalize().unwrap_or(p));
-    let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, workers, seed, data.as_ref(), 0)?;
-    made.task.workload(0, workers, seed)?;
+    if privacy_is_known(&recipe)? {
+        check(&recipe)?;
+    }
+    let participation = recipe.participation()?;
+    let clients = participation.clients(workers);
+    let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, clients, seed, data.as_ref(), 0)?;
+    let workload = made.task.workload(clients, seed)?;
+    let held: Vec<f32> = (0..clients as u64).map(|client| workload.rows(client) as f32).collect();
 
     let rows = made.task.rows();
     let batch_rows = match recipe.choice("local")?.named.get("batch") {
         Some(Value::Number(b)) => *b as usize,
-        _ => rows.div_ceil(workers),
+        Some(Value::Element(e)) if e.name == "poisson" => match e.named.get("rows").or_else(|| e.positional.first()) {
+            Some(Value::Number(b)) => *b as usize,
+            _ => 32,
+        },
+        _ => rows.div_ceil(clients),
     };
-    let epoch = (rows / (batch_rows * workers).max(1)).max(1) as f64;
-    let steps =
-        match (scale.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?, scale.epochs, entry.length) {
-            (_, Some(epochs), _) if epochs > 0.0 && epochs.is_finite() => ((epochs * epoch).round() as u64).max(1),
-            (_, Some(epochs), _) => bail!("--epochs must be above 0, {epochs} came"),
-            (None, None, Length::Epochs(epochs)) => ((epochs * epoch).round() as u64).max(1),
-            (Some(steps), None, _) | (None, None, Length::Steps(steps)) => steps,
-        };
+    // Those whose steps count at the same time.
+    let voices = participation.expected(workers);
+    let epoch = (rows as f64 / (batch_rows as f64 * voices).max(1.0)).max(1.0);
+    let pass = epoch_of(&held, if batch_rows == 0 { Batch::Full } else { Batch::Rows(batch_rows) });
+    let steps = match (scale.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?, scale.epochs) {
+        (_, Some(epochs)) if epochs > 0.0 && epochs.is_finite() => ((epochs * epoch).round() as u64).max(1),
+        (_, Some(epochs)) => bail!("--epochs must be above 0, {epochs} came"),
+        (Some(steps), None) => steps,
+        (None, None) => match (scale.rounds, entry.length) {
+            (Some(rounds), _) => steps_of(&recipe, rounds, pass)?,
+            // Steps that are silent in between make a federated run long: it is counted in rounds.
+            (None, _) if participation.federated() => steps_of(&recipe, FEDERATED_ROUNDS, pass)?,
+            (None, Length::Epochs(epochs)) => ((epochs * epoch).round() as u64).max(1),
+            (None, Length::Steps(steps)) => steps,
+        },
+    };
+    recipe.solve(steps, workers, &held)?;
+    check(&recipe)?;
     let until_loss = scale.until.as_deref().map(until).transpose()?;
     let label = [&[recipe.method.as_str()][..], &own].concat().join(" ");
     let header = Header {
@@ -99,7 +122,10 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         data_hash: made.task.fingerprint(),
         data: data.map(|p| p.display().to_string()),
     };
-    let eval_every = scale.eval_every.map_or_else(|| rounds_between(&recipe, steps, entry.looks), Ok)?;
+    let eval_every = match scale.eval_every {
+        Some(every) => every,
+        None => (recipe.rounds(steps, pass)? / entry.looks).max(1),
+    };
     let plan = Plan {
         recipe,
         workers,
@@ -126,21 +152,32 @@ fn until(text: &str) -> anyhow::Result<f64> {
     }
 }
 
-/// Rounds between looks, so that a run is looked at about so often.
-fn rounds_between(recipe: &Recipe, steps: u64, looks: u64) -> anyhow::Result<u64> {
-    let schedule = recipe.choice("schedule")?;
-    let key = |name: &str| match schedule.named.get(name) {
-        Some(Value::Number(n)) => Some((*n as u64).max(1)),
-        _ => None,
-    };
-    let steps_a_round = match schedule.name.as_str() {
-        "constant" => key("every").unwrap_or(1),
-        // Intervals grow: few rounds, each worth a look.
-        "qsr" | "power" => 2 * key("base").unwrap_or(4),
-        "growing" => 8,
-        _ => 1,
-    };
-    Ok((steps / steps_a_round / looks).max(1))
+/// Whether nothing of `privacy` waits for the length of the run.
+fn privacy_is_known(recipe: &Recipe) -> anyhow::Result<bool> {
+    let noise = recipe.choice("privacy")?.named.get("noise");
+    Ok(recipe.choice("privacy")?.name == "none" || noise.is_some_and(|noise| matches!(noise, Value::Number(_))))
+}
+
+/// The steps of so many rounds.
+fn steps_of(recipe: &Recipe, rounds: u64, pass: f64) -> anyhow::Result<u64> {
+    let mut known = recipe.clone();
+    if !privacy_is_known(recipe)? {
+        known.choose("privacy", &Element::word("none"))?;
+    }
+    // The most steps that make no more rounds: the last round is as long as the others.
+    let (mut low, mut high) = (rounds, 2 * rounds);
+    while high < STEPS && known.rounds(high, pass)? <= rounds {
+        (low, high) = (high, high * 2);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if known.rounds(middle, pass)? <= rounds {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
 }
 
 /// Processor cores.

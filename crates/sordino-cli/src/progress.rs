@@ -60,7 +60,8 @@ impl Observer for Line {
         self.bar.set_length(progress.total);
         self.bar.set_position(progress.steps);
         let accuracy = progress.accuracy.map(|a| format!("  accuracy {:.1} %", 100.0 * a)).unwrap_or_default();
-        self.bar.set_message(format!("loss {:.4}{accuracy}  round {}", progress.loss, progress.rounds));
+        let epsilon = progress.epsilon.map(|e| format!("  epsilon {e:.2}")).unwrap_or_default();
+        self.bar.set_message(format!("loss {:.4}{accuracy}{epsilon}  round {}", progress.loss, progress.rounds));
     }
 
     fn point(&self, point: &Point) {

@@ -74,6 +74,7 @@ pub fn train(mut planned: Planned, folder: &Path, quiet: bool, width: usize) -> 
     let s = &ended.summary;
     let accuracy = s.accuracy.map(|a| format!("accuracy {:.2} %, ", 100.0 * a)).unwrap_or_default();
     let verdict = if s.diverged { "diverged, ".to_owned() } else { accuracy };
+    let verdict = s.epsilon.map_or(verdict.clone(), |e| format!("{verdict}epsilon {e:.2}, "));
     line.done(&format!("{verdict}loss {}, {} per worker", table::loss(s.train_loss), table::bytes(s.bytes())));
     if ended.interrupted {
         say!("interrupted; go on with: sordino run --resume {}", folder.display());
@@ -107,7 +108,8 @@ fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
     let element = plan.recipe.choice("task")?.clone();
     let entry = tasks::entry(&element.name)?;
     let data = plan.header.data.as_ref().map(PathBuf::from);
-    let made = entry.make(&element, plan.recipe.choice("partition")?, plan.workers, plan.seed, data.as_ref(), 0)?;
+    let clients = plan.recipe.participation()?.clients(plan.workers);
+    let made = entry.make(&element, plan.recipe.choice("partition")?, clients, plan.seed, data.as_ref(), 0)?;
     if made.task.fingerprint() != plan.header.data_hash {
         bail!(
             "the data of task {element} are not those that the run in {} began with; put them back to resume",
@@ -163,9 +165,14 @@ fn refuse_changes(plan: &Plan, arguments: &Run, directory: &Path) -> anyhow::Res
             differs(axis.name, asked, is)?;
         }
     }
-    if scale.epochs.is_some() || scale.out.is_some() || scale.data.is_some() || scale.until.is_some() || scale.seeds > 1
+    if scale.epochs.is_some()
+        || scale.rounds.is_some()
+        || scale.out.is_some()
+        || scale.data.is_some()
+        || scale.until.is_some()
+        || scale.seeds > 1
     {
-        bail!("--resume goes on as the run began: leave out --epochs, --out, --data, --until and --seeds");
+        bail!("--resume goes on as the run began: leave out --epochs, --rounds, --out, --data, --until and --seeds");
     }
     Ok(())
 }

@@ -42,7 +42,8 @@ struct Ask<'a> {
     name: &'static str,
     args: Args,
     partition: &'a Element,
-    workers: usize,
+    /// Who rows are dealt to: the workers, or federated clients.
+    clients: usize,
     seed: u64,
     data: Option<&'a Path>,
     /// Features that a linear model has at least.
@@ -70,7 +71,16 @@ const DROPOUT: Key = Key { name: "dropout", default: "0", about: "probability th
 
 /// Rate, Adam's rate, momentum, rows a step, threshold on gradient norms of neural tasks.
 const fn neural(sgd_rate: f64, adam_rate: f64, batch: usize, threshold: f64) -> Defaults {
-    Defaults { sgd_rate, adam_rate, momentum: 0.9, anneal: "cosine(warmup=0.05)", batch, threshold, tau: threshold }
+    Defaults {
+        sgd_rate,
+        adam_rate,
+        momentum: 0.9,
+        anneal: "cosine(warmup=0.05)",
+        batch,
+        threshold,
+        tau: threshold,
+        ..Defaults::PLAIN
+    }
 }
 
 const LOGISTIC: Defaults = Defaults { sgd_rate: 1.0, adam_rate: 0.01, tau: 0.1, ..Defaults::PLAIN };
@@ -218,12 +228,12 @@ pub fn entry(name: &str) -> Result<&'static Entry> {
 }
 
 impl Entry {
-    /// Makes the task for so many workers.
+    /// Makes the task for so many clients: the workers, where all of them take part.
     pub fn make(
         &self,
         element: &Element,
         partition: &Element,
-        workers: usize,
+        clients: usize,
         seed: u64,
         data: Option<&PathBuf>,
         features: usize,
@@ -246,7 +256,7 @@ impl Entry {
                 self.listing.name
             )));
         }
-        (self.make)(&Ask { name: self.listing.name, args, partition, workers, seed, data, features })
+        (self.make)(&Ask { name: self.listing.name, args, partition, clients, seed, data, features })
             .map_err(|e| e.within(format!("task {element}")))
     }
 }
@@ -275,7 +285,7 @@ fn deal(ask: &Ask, rows: usize, labels: Option<&[u32]>, clients: Option<&[u32]>)
         ("dirichlet", Some(listing)) => Partition::Dirichlet(listing.resolve(ask.partition)?.positive("alpha")?),
         (other, _) => return Err(Error::request(format!("unknown partition `{other}`"))),
     };
-    partition.deal(rows, labels, clients, ask.workers, ask.seed)
+    partition.deal(rows, labels, clients, ask.clients, ask.seed)
 }
 
 fn images<M: Model<Data = ImageData>>(ask: &Ask, set: &str, model: M) -> Result<Made> {

@@ -19,6 +19,7 @@
 
 mod archive;
 pub mod checkpoint;
+pub mod clients;
 pub mod data;
 pub mod experiment;
 pub mod files;

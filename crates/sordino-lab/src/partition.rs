@@ -26,6 +26,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sordino::base::{Stream, Use};
 use sordino::workload::Deal;
@@ -64,9 +65,9 @@ impl Partition {
         };
         Ok(match self {
             Self::Iid => Deal::Iid,
-            Self::Contiguous => Deal::Shards(contiguous(rows, workers)?),
-            Self::Dirichlet(alpha) => Deal::Shards(dirichlet(&need(labels, "label")?, workers, alpha, seed)?),
-            Self::Natural => Deal::Shards(natural(&need(clients, "client")?, workers)?),
+            Self::Contiguous => Deal::Shards(Arc::new(contiguous(rows, workers)?)),
+            Self::Dirichlet(alpha) => Deal::Shards(Arc::new(dirichlet(&need(labels, "label")?, workers, alpha, seed)?)),
+            Self::Natural => Deal::Shards(Arc::new(natural(&need(clients, "client")?, workers)?)),
         })
     }
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sordino::base::{Kind, Layout};
-use sordino::fabric::{Clock, Metered, Port, connect, on_threads};
+use sordino::fabric::{Clock, Medium, Metered, Port, SimClock, World, connect, on_threads, simulate};
 use sordino::recipe::Recipe;
 use sordino::workload::{Start, Task};
 use sordino::{Error, Result};
@@ -65,6 +65,8 @@ pub struct Progress {
     pub loss: f64,
     /// Held-out accuracy when last looked at.
     pub accuracy: Option<f64>,
+    /// What has been spent of privacy so far.
+    pub epsilon: Option<f64>,
 }
 
 /// Sees every event and changes nothing but when the run ends.
@@ -110,13 +112,35 @@ pub fn run(task: &dyn Task, plan: &Plan, clock: &Arc<dyn Clock>, observer: &dyn 
         return Err(Error::request("a run needs at least one worker, 0 came; use --workers 4"));
     }
     let desk = rank::Desk::open(task, plan)?;
-    let ports: Vec<_> = connect(plan.workers).into_iter().map(|port| Metered::new(port, Arc::clone(clock))).collect();
-    let ran = on_threads(ports, |port| work(task, plan, Box::new(port) as Box<dyn Port>, clock, observer, &desk));
+    let ran = on_threads(ends(plan, clock)?, |(port, clock)| work(task, plan, port, &clock, observer, &desk));
     match ran {
         Ok(_) => desk.close(plan, false),
         Err(e) if e.kind() == Kind::Diverged => desk.close(plan, true),
         Err(e) => Err(e),
     }
+}
+
+/// Every rank's end of the fabric, with the clock it goes by: the one that is given, or a virtual one of its own.
+///
+/// Federated clients have links of their own, by which the virtual clock tells when they report; the ranks that play
+/// them then talk in no time.
+fn ends(plan: &Plan, clock: &Arc<dyn Clock>) -> Result<Vec<(Box<dyn Port>, Arc<dyn Clock>)>> {
+    type End = (Box<dyn Port>, Arc<dyn Clock>);
+    fn end(port: impl Port + 'static, clock: Arc<dyn Clock>) -> End {
+        (Box::new(Metered::new(port, Arc::clone(&clock))), clock)
+    }
+    let participation = plan.recipe.participation()?;
+    Ok(match plan.recipe.medium()? {
+        Medium::Threads => connect(plan.workers).into_iter().map(|port| end(port, Arc::clone(clock))).collect(),
+        Medium::Sim(world) if participation.federated() => {
+            let world = World { clients: participation.clients(plan.workers) as u64, ..world };
+            let clock = || Arc::new(SimClock::new(&world, plan.workers));
+            connect(plan.workers).into_iter().map(|port| end(port, clock())).collect()
+        }
+        Medium::Sim(world) => {
+            simulate(plan.workers, &world).into_iter().map(|(port, clock)| end(port, clock)).collect()
+        }
+    })
 }
 
 #[cfg(test)]

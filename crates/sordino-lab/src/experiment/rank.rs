@@ -14,6 +14,7 @@ use sordino::{Error, Result};
 
 use super::{Ended, Observer, Plan, Progress};
 use crate::checkpoint::{self, Draft, Manifest};
+use crate::clients::Spill;
 use crate::model_file::{self, Origin};
 use crate::record::{FlowRow, Journal, Point, Summary, flows_of, ledger_of, read_points};
 use crate::{files, record};
@@ -24,6 +25,8 @@ const STOP: u8 = 1;
 const SAVE: u8 = 2;
 /// Seconds between checkpoints at the most.
 const CHECKPOINT_SECONDS: f64 = 10.0;
+/// The most federated clients whose own rows are looked at, evenly over all of them.
+const CLIENTS_LOOKED_AT: usize = 100;
 /// Bits per second of the link that reports speak of.
 const MEGABIT_100: f64 = 100e6;
 
@@ -31,6 +34,8 @@ const MEGABIT_100: f64 = 100e6;
 pub struct Desk {
     resumed: Option<Manifest>,
     layout: Layout,
+    /// Federated clients of a round, on average.
+    seats: Option<f64>,
     task: String,
     kept: Mutex<Kept>,
 }
@@ -48,6 +53,7 @@ struct Kept {
     aside: f64,
     cpu: f64,
     accuracy: Option<f64>,
+    clients: usize,
     interrupted: bool,
 }
 
@@ -75,7 +81,9 @@ impl Kept {
 impl Desk {
     /// Opens the record: a new one, or the one that a checkpoint goes on from.
     pub fn open(task: &dyn Task, plan: &Plan) -> Result<Self> {
-        let probe = task.workload(0, plan.workers, plan.seed)?;
+        let participation = plan.recipe.participation()?;
+        let probe = task.workload(participation.clients(plan.workers), plan.seed)?;
+        let seats = participation.federated().then(|| participation.expected(plan.workers));
         let (layout, model) = (probe.layout().clone(), probe.start(plan.seed));
         let mut kept = Kept {
             journal: None,
@@ -88,6 +96,7 @@ impl Desk {
             aside: 0.0,
             cpu: 0.0,
             accuracy: None,
+            clients: participation.clients(plan.workers),
             interrupted: false,
         };
         let mut resumed = None;
@@ -115,7 +124,7 @@ impl Desk {
                 kept.journal = Some(Journal::create(out)?);
             }
         }
-        Ok(Self { resumed, layout, task: task.name().to_owned(), kept: Mutex::new(kept) })
+        Ok(Self { resumed, layout, seats, task: task.name().to_owned(), kept: Mutex::new(kept) })
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -130,8 +139,8 @@ impl Desk {
         if diverged {
             kept.broken_off(&mut last)?;
         }
-        let (sent, received) = kept.ledger.busiest(plan.workers);
-        let n = plan.workers as u64;
+        let (sent, received) = kept.ledger.busiest(plan.workers, self.seats);
+        let n = self.seats.map_or(plan.workers as u64, |seats| (seats.round() as u64).max(1));
         let sync = |steps: u64| (steps * 8 * (n - 1) * self.layout.len() as u64).checked_div(n).unwrap_or(0);
         let finite = last.train_loss.is_finite() || kept.points.is_empty();
         let summary = Summary {
@@ -147,6 +156,10 @@ impl Desk {
             train_loss: last.train_loss,
             eval_loss: last.eval_loss,
             accuracy: last.accuracy,
+            clients: self.seats.and(Some(kept.clients)),
+            client_loss_worst: last.client_loss_worst,
+            client_loss_spread: last.client_loss_spread,
+            epsilon: last.epsilon,
             diverged: diverged || !finite,
             bytes_sent_per_worker: sent,
             bytes_received_per_worker: received,
@@ -196,10 +209,13 @@ pub fn work(
     desk: &Desk,
 ) -> Result<()> {
     let rank = port.rank();
-    let mut workload = task.workload(rank, plan.workers, plan.seed)?;
-    let (layout, start) = (workload.layout().clone(), workload.start(plan.seed));
     let parts = plan.recipe.build(Arc::clone(clock))?;
-    let worker = Worker::new(parts, layout, start, plan.seed, rank as u64, Some(plan.steps), workload.rows());
+    let mut workload = task.workload(parts.participation.clients(plan.workers), plan.seed)?;
+    let mut worker = Worker::new(parts, &*workload, plan.seed, rank, plan.workers, Some(plan.steps));
+    worker.hide_with(entropy()?);
+    if let (true, Some(out)) = (worker.federated(), &plan.out) {
+        worker.keep_clients_in(Box::new(Spill::new(&out.join("clients"), rank)?));
+    }
     let session = Session::new(worker, port);
     let began = clock.now() - desk.kept().wall;
     let mut bench = Bench { rank, session, plan, clock, desk, began, saved: clock.now(), rows: task.rows() };
@@ -211,6 +227,13 @@ pub fn work(
         bench.leave();
     }
     worked
+}
+
+/// Entropy of the system, for noise that hides somebody.
+fn entropy() -> Result<[u8; 32]> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|e| Error::new(Kind::System, format!("the system gives no entropy: {e}")))?;
+    Ok(key)
 }
 
 /// One rank's share of a point: where its time went, and what it sent.
@@ -289,8 +312,8 @@ impl Bench<'_> {
 
     fn rounds(&mut self, workload: &mut dyn Workload, observer: &dyn Observer) -> Result<()> {
         while !self.session.done() {
-            let steps = self.session.open()?;
-            self.session.spend(workload, steps)?;
+            self.session.open()?;
+            self.session.spend(workload)?;
             let flags = if self.rank == 0 { self.flags(observer) } else { 0 };
             let told = self.session.close(flags)?;
             let stop = told.flags & STOP != 0;
@@ -336,6 +359,7 @@ impl Bench<'_> {
             rounds: told.rounds,
             loss: told.loss,
             accuracy,
+            epsilon: told.epsilon,
         });
     }
 
@@ -377,9 +401,9 @@ impl Bench<'_> {
         };
         let clip = told.map_or(0.0, |t| {
             if self.plan.recipe.clips_steps() {
-                t.clipped as f64 / t.silence.max(1) as f64
+                t.clipped as f64 / (t.silence * t.spoke).max(1) as f64
             } else {
-                t.shortened.min(1) as f64
+                t.shortened as f64 / t.spoke.max(1) as f64
             }
         });
         Account { compute, cpu, close, wait, clip, residual: told.and_then(|t| t.residual_norm), flows }
@@ -411,7 +435,10 @@ impl Bench<'_> {
         let ledger = whole(accounts)?;
         let train = workload.evaluate(&model.parameters, &model.buffers, Split::Train)?;
         let test = workload.evaluate(&model.parameters, &model.buffers, Split::Test)?;
-        let (sent, received) = ledger.busiest(self.plan.workers);
+        let (sent, received) = ledger.busiest(self.plan.workers, self.desk.seats);
+        let (worst, spread) = if self.desk.seats.is_some() { self.clients(workload, model)? } else { (None, None) };
+        let speakers = self.desk.seats.unwrap_or(self.plan.workers as f64);
+        let epsilon = self.session.worker().epsilon();
         let step = told.map_or(0, |t| t.steps);
         let clips = self.plan.recipe.clips_steps() || self.plan.recipe.clips_offers();
         let mut kept = self.desk.kept();
@@ -420,7 +447,7 @@ impl Bench<'_> {
         Ok(Point {
             round: told.map_or(0, |t| t.rounds),
             step,
-            epoch: (step as usize * self.plan.batch_rows * self.plan.workers) as f64 / self.rows.max(1) as f64,
+            epoch: (step as usize * self.plan.batch_rows) as f64 * speakers / self.rows.max(1) as f64,
             train_loss: train.map_or(f64::NAN, |m| m.loss),
             eval_loss: test.map_or(f64::NAN, |m| m.loss),
             accuracy: test.or(train).and_then(|m| m.accuracy),
@@ -433,9 +460,32 @@ impl Bench<'_> {
             rate: told.map_or(f64::NAN, |t| t.rate),
             silence: told.map_or(0, |t| t.silence),
             clip_fraction: clips.then_some(mean(&|a| a.clip)),
+            client_loss_worst: worst,
+            client_loss_spread: spread,
+            reports: self.desk.seats.and(told.map(|t| t.voices)),
+            epsilon,
             residual_norm: remembers.then_some(mean(&|a| a.residual.unwrap_or(0.0))),
             ..Point::default()
         })
+    }
+
+    /// Mean loss of the worst tenth of the clients, and the deviation of all, on their own rows.
+    fn clients(&mut self, workload: &mut dyn Workload, model: &Start) -> Result<(Option<f64>, Option<f64>)> {
+        let clients = self.session.worker().clients();
+        let looked = clients.min(CLIENTS_LOOKED_AT);
+        let mut losses = Vec::with_capacity(looked);
+        for i in 0..looked {
+            let client = (i * clients / looked) as u64;
+            losses.extend(workload.evaluate_client(&model.parameters, &model.buffers, client)?.map(|m| m.loss));
+        }
+        if losses.is_empty() {
+            return Ok((None, None));
+        }
+        losses.sort_by(|a, b| b.total_cmp(a));
+        let tenth = losses.len().div_ceil(10);
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        let variance = losses.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / losses.len() as f64;
+        Ok((Some(losses[..tenth].iter().sum::<f64>() / tenth as f64), Some(variance.sqrt())))
     }
 
     /// Saves every rank's state: a collective call.
@@ -452,7 +502,7 @@ impl Bench<'_> {
         };
         let folder = decree(self.session.port(), &folder)?;
         let draft = Draft::join(Path::new(String::from_utf8_lossy(&folder).as_ref()));
-        draft.write_rank(self.rank, &self.session.save())?;
+        draft.write_rank(self.rank, &self.session.save()?)?;
         // Everybody has written before rank 0 commits.
         report(self.session.port(), &[])?;
         if self.rank == 0 {

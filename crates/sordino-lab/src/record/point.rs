@@ -51,12 +51,19 @@ pub struct Point {
     /// ‖residual‖₂ after the round, mean over workers.
     #[serde(default)]
     pub residual_norm: Option<f64>,
-    /// The largest mean loss of any client.
+    /// Mean loss of the worst tenth of the federated clients, each on its own training rows (100 clients, evenly over
+    /// all, where there are more).
     #[serde(default)]
     pub client_loss_worst: Option<f64>,
     /// The standard deviation of the clients' mean losses.
     #[serde(default)]
     pub client_loss_spread: Option<f64>,
+    /// How many federated clients reported in this round.
+    #[serde(default)]
+    pub reports: Option<u64>,
+    /// The epsilon spent so far, where contributions are hidden.
+    #[serde(default)]
+    pub epsilon: Option<f64>,
 }
 
 impl Default for Point {
@@ -80,13 +87,15 @@ impl Default for Point {
             residual_norm: None,
             client_loss_worst: None,
             client_loss_spread: None,
+            reports: None,
+            epsilon: None,
         }
     }
 }
 
 impl Point {
     /// The columns of a table of points: name and number; `None` where there is no finite number.
-    pub fn columns(&self) -> [(&'static str, Option<f64>); 18] {
+    pub fn columns(&self) -> [(&'static str, Option<f64>); 20] {
         let whole = |v: u64| Some(v as f64);
         let finite = |v: f64| Some(v).filter(|v| v.is_finite());
         [
@@ -108,6 +117,8 @@ impl Point {
             ("residual_norm", self.residual_norm.and_then(finite)),
             ("client_loss_worst", self.client_loss_worst.and_then(finite)),
             ("client_loss_spread", self.client_loss_spread.and_then(finite)),
+            ("reports", self.reports.map(|n| n as f64)),
+            ("epsilon", self.epsilon.and_then(finite)),
         ]
     }
 }

@@ -43,6 +43,19 @@ pub struct Summary {
     pub eval_loss: f64,
     /// Fraction of right answers over held-out rows; null where the task has none.
     pub accuracy: Option<f64>,
+    /// How many federated clients there are; null where the workers themselves take part. Bytes of a worker are then
+    /// those of one place at the server's table.
+    #[serde(default)]
+    pub clients: Option<usize>,
+    /// Mean loss of the worst tenth of the clients, each on its own rows.
+    #[serde(default)]
+    pub client_loss_worst: Option<f64>,
+    /// The standard deviation of the clients' losses.
+    #[serde(default)]
+    pub client_loss_spread: Option<f64>,
+    /// The epsilon spent, where contributions are hidden; null where it is infinite.
+    #[serde(default)]
+    pub epsilon: Option<f64>,
     /// Whether a vector to be sent was not finite, which ended the run.
     pub diverged: bool,
     /// Bytes the busiest worker sent.

@@ -89,7 +89,8 @@ impl Seats {
             (taken, seconds) = guests.participation.taken(&reports);
         }
         let rank = |at: usize, client: u64| if guests.remembering { client as usize } else { at } % guests.ranks;
-        let mut voices: Vec<Voice> = taken.iter().enumerate().map(|(at, c)| Voice { client: *c, rank: rank(at, *c) }).collect();
+        let mut voices: Vec<Voice> =
+            taken.iter().enumerate().map(|(at, c)| Voice { client: *c, rank: rank(at, *c) }).collect();
         if voices.is_empty() && guests.hides_absence {
             voices.push(Voice { client: NOBODY, rank: 0 });
         }

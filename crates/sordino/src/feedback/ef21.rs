@@ -35,7 +35,11 @@ pub const ENTRY: Entry<Box<dyn Feedback>> = Entry {
     name: "ef21",
     about: "compressed differences to a shift that both ends hold",
     keys: &[
-        Key { name: "momentum", default: "1", about: "beta of v = (1 - beta) v + beta offer, what is compared with the shift" },
+        Key {
+            name: "momentum",
+            default: "1",
+            about: "beta of v = (1 - beta) v + beta offer, what is compared with the shift",
+        },
         Key { name: "step", default: "1", about: "how far a shift moves along what was said" },
     ],
     build: |args| {

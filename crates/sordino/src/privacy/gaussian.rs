@@ -37,10 +37,22 @@ pub const ENTRY: Entry<Option<Box<dyn Mechanism>>> = Entry {
     name: "gaussian",
     about: "bounds one contribution and hides it under normal noise",
     keys: &[
-        Key { name: "noise", default: "auto", about: "sigma: deviation over sensitivity; auto: what the budget asks for, else 1" },
-        Key { name: "clip", default: "auto", about: "C: the most one row or client contributes; auto takes the task's" },
+        Key {
+            name: "noise",
+            default: "auto",
+            about: "sigma: deviation over sensitivity; auto: what the budget asks for, else 1",
+        },
+        Key {
+            name: "clip",
+            default: "auto",
+            about: "C: the most one row or client contributes; auto takes the task's",
+        },
         Key { name: "unit", default: "client", about: "what is hidden: one client, or one sample (a training row)" },
-        Key { name: "trust", default: "nobody", about: "who may see messages: nobody, or the server that adds them up" },
+        Key {
+            name: "trust",
+            default: "nobody",
+            about: "who may see messages: nobody, or the server that adds them up",
+        },
         Key { name: "remember", default: "said", about: "what feedback takes for said: said (with noise), or clean" },
         Key { name: "delta", default: "0.00001", about: "the delta of (epsilon, delta)" },
         Key { name: "epsilon", default: "none", about: "the budget: the run ends when it is spent" },

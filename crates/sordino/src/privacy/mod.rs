@@ -12,8 +12,8 @@
 mod accountant;
 mod budget;
 mod gaussian;
-mod none;
 mod noise;
+mod none;
 
 pub use accountant::{Accountant, Event};
 pub use budget::{noise_for, steps_for};

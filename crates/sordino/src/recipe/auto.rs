@@ -29,8 +29,16 @@ pub struct Defaults {
 
 impl Defaults {
     /// Plain SGD at a rate of 0.1 on batches of 32.
-    pub const PLAIN: Self =
-        Self { sgd_rate: 0.1, adam_rate: 1e-3, momentum: 0.0, anneal: "constant", batch: 32, threshold: 1.0, tau: 1.0, clients: 100 };
+    pub const PLAIN: Self = Self {
+        sgd_rate: 0.1,
+        adam_rate: 1e-3,
+        momentum: 0.0,
+        anneal: "constant",
+        batch: 32,
+        threshold: 1.0,
+        tau: 1.0,
+        clients: 100,
+    };
 }
 
 impl Default for Defaults {
@@ -110,7 +118,8 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
 
     let mut privacy = recipe.choice("privacy")?.clone();
     if privacy.name != "none" {
-        fill(&mut privacy, "clip", true, Value::Number(defaults.tau));
+        // Noise is as large as the bound in every round: many short steps average it, few long ones do not.
+        fill(&mut privacy, "clip", true, Value::Number(rounded(0.1 * defaults.tau)));
         // With a budget the noise is solved for once the length of the run is known.
         if !privacy.named.contains_key("epsilon") {
             fill(&mut privacy, "noise", true, Value::Number(1.0));

@@ -3,8 +3,8 @@
 use crate::base::Result;
 use crate::grammar::{Element, Entry, Key, Listing, unknown};
 use crate::{
-    aggregate, buffers, compress, exchange, fabric, feedback, local, optim, participation, payload, privacy,
-    schedule, topology,
+    aggregate, buffers, compress, exchange, fabric, feedback, local, optim, participation, payload, privacy, schedule,
+    topology,
 };
 
 /// One axis.

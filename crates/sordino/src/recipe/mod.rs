@@ -23,7 +23,9 @@ use crate::fabric::{self, Clock, Medium, Still};
 use crate::grammar::{Element, Value, unknown};
 use crate::participation::Participation;
 use crate::payload::Payload;
-use crate::{aggregate, buffers, compress, feedback, local, optim, participation, payload, privacy, schedule, topology};
+use crate::{
+    aggregate, buffers, compress, feedback, local, optim, participation, payload, privacy, schedule, topology,
+};
 
 /// One choice per axis.
 #[derive(Clone, Debug, PartialEq)]

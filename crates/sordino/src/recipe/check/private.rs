@@ -72,12 +72,7 @@ pub fn check(recipe: &Recipe, class: Class, refuse: &Refuse) -> Result<()> {
         );
     }
     if aggregate.name == "weighted" {
-        return refuse(
-            "privacy",
-            "aggregate",
-            "numbers of rows travel, and nothing hides them",
-            "set aggregate=mean",
-        );
+        return refuse("privacy", "aggregate", "numbers of rows travel, and nothing hides them", "set aggregate=mean");
     }
     if aggregate.name != "mean" && mechanism.trusts_server() {
         return refuse(
