@@ -21,7 +21,10 @@ use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star};
 use crate::fabric::Clock;
 use crate::grammar::{Element, Value, unknown};
 use crate::payload::Payload;
-use crate::{aggregate, buffers, compress, feedback, local, optim, participation, payload, schedule, topology};
+use crate::workload::Workload;
+use crate::{
+    aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, schedule, topology,
+};
 
 /// One choice per axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,6 +153,7 @@ impl Recipe {
         topology::build(self.choice("topology")?)?;
         let payload = payload::build(self.choice("payload")?)?;
         let spending = local::build(self.choice("local")?)?;
+        estimate::build(&spending.estimate)?;
         Ok(Parts {
             optimizer: optim::build(self.choice("optim")?)?,
             local: spending.local(payload == Payload::Gradient),
@@ -172,6 +176,11 @@ impl Recipe {
 }
 
 impl Recipe {
+    /// The workload with its gradients estimated as `local.estimate` says: what a worker is given.
+    pub fn wrap(&self, workload: Box<dyn Workload>) -> Result<Box<dyn Workload>> {
+        Ok(estimate::build(&local::build(self.choice("local")?)?.estimate)?.wrap(workload))
+    }
+
     /// What travels beside the payload is aggregated like it, but dense: through the star where there is one, by
     /// adding up where the aggregator can be added up, else by telling everybody.
     fn lanes(&self) -> Result<Lanes> {
