@@ -25,12 +25,13 @@
 //!
 //! # When it helps, when it hurts
 //! What CLARS divides by. Large `rows` are few and similar norms, which come near ‖g_l‖ and so LARS; `rows=1` is the
-//! paper's norm of each example and costs as much as `per_sample`. Without a reader of the aside it only costs.
+//! paper's norm of each example and costs as much as `per_sample`. Every micro-batch costs O(d) besides its rows, which is
+//! nearly everything where rows are sparse. Without a reader of the aside it only costs.
 //! `cargo bench -p sordino --bench estimate` prints the cost beside the plain gradient.
 //!
 //! # Reference
 //! Huo, Gu, Huang: Large batch optimization for deep learning using new complete layer-wise adaptive rate scaling
-//! (2002.01576); micro-batches of 8 rows from the authors' code.
+//! (2002.01576); formula and micro-batches of 8 rows from the authors' code.
 //!
 //! # Deviations from the paper
 //! The authors' code takes the norms after the step, at the new weights, on 64 other micro-batches, in training mode,

@@ -29,15 +29,16 @@
 //! With noise of deviation σC on the sum it is DP-SGD. Alone it withstands rows that are outliers. Clipping bends the
 //! mean where rows disagree lopsidedly: gradients (4, 4, −8), whose mean is 0, become (1, 1, −1). A perturbation of about
 //! their spread turns the mean back to the true direction and shortens it by about k√d/C, so the rate must rise.
-//! It costs one pass a row, and batch normalisation, which needs several rows, does not work under it: its statistics stay
-//! where they began. `cargo bench -p sordino --bench estimate` prints the cost beside the plain gradient.
+//! It costs one pass a row and O(d) a row besides, which is nearly everything where rows are sparse, and ChaCha20 for
+//! every entry of every row if they are perturbed. Batch normalisation, which needs several rows, does not work under it:
+//! its statistics stay where they began. `cargo bench -p sordino --bench estimate` prints the cost beside the plain gradient.
 //!
 //! # Reference
 //! Abadi et al.: Deep learning with differential privacy (1607.00133). Chen, Wu, Hong: Understanding gradient clipping
 //! in private SGD: a geometric perspective (2006.15429) for the perturbation and the examples.
 //!
 //! # Deviations from the paper
-//! None known; the second paper was read in excerpts.
+//! The first paper was not read for this; of the second, abstract, reviews and examples were. None known.
 
 use super::Estimate;
 use crate::base::{Error, Layout, Result, flat};
