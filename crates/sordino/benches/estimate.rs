@@ -1,5 +1,5 @@
-//! What an estimate costs beside the plain gradient, on logistic regression: milliseconds a gradient, and how many plain
-//! ones that is.
+//! What an estimate costs beside the plain gradient, on logistic regression: milliseconds a gradient, and how many
+//! plain ones that is.
 //!
 //! `cargo bench -p sordino --bench estimate -- [ELEMENT ...]`
 

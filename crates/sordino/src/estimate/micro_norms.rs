@@ -11,23 +11,23 @@
 //! A_l = (1/n) Σⱼ nⱼ ‖∇_l f(x; batch_j)‖   for each parameter tensor l
 //! ```
 //! # Contract
-//! A_l is in gradient units, without weight decay, one number a tensor in the order of the layout: always as many, also
-//! before the first gradient (zeros) and for a draw without rows (zeros). The mean is weighted by rows: with micro-batches
-//! of one size it is the paper's, and a shorter last one counts as much in it as in g, so that ‖g_l‖ ≤ A_l holds
-//! whatever the sizes. Other asides of the workload pass.
+//! A_l is in gradient units, without weight decay, one number a tensor in the order of the layout: always as many,
+//! also before the first gradient (zeros) and for a draw without rows (zeros). The mean is weighted by rows: with
+//! micro-batches of one size it is the paper's, and a shorter last one counts as much in it as in g, so that ‖g_l‖ ≤
+//! A_l holds whatever the sizes. Other asides of the workload pass.
 //!
 //! Without buffers g is put together from the micro-batches: one pass, no row is looked at twice, g equals the plain
-//! gradient to rounding. With buffers, g comes from the whole batch, bit for bit, which alone moves the buffers, and the
-//! norms from a second pass on a copy of the buffers as they came: every row is looked at twice. A normalisation then
-//! sees one micro-batch at a time, g is no mean of the micro-batches' gradients, and ‖g_l‖ may exceed A_l. So too if
-//! the workload draws other noise (dropout) for a part than for the whole: g then is a gradient under the parts' noise.
-//! A workload with rows that tells no gradients of parts is refused.
+//! gradient to rounding. With buffers, g comes from the whole batch, bit for bit, which alone moves the buffers, and
+//! the norms from a second pass on a copy of the buffers as they came: every row is looked at twice. A normalisation
+//! then sees one micro-batch at a time, g is no mean of the micro-batches' gradients, and ‖g_l‖ may exceed A_l. So too
+//! if the workload draws other noise (dropout) for a part than for the whole: g then is a gradient under the parts'
+//! noise. A workload with rows that tells no gradients of parts is refused.
 //!
 //! # When it helps, when it hurts
 //! What CLARS divides by. Large `rows` are few and similar norms, which come near ‖g_l‖ and so LARS; `rows=1` is the
-//! paper's norm of each example and costs as much as `per_sample`. Every micro-batch costs O(d) besides its rows, which is
-//! nearly everything where rows are sparse. Without a reader of the aside it only costs.
-//! `cargo bench -p sordino --bench estimate` prints the cost beside the plain gradient.
+//! paper's norm of each example and costs as much as `per_sample`. Every micro-batch costs O(d) besides its rows,
+//! which is nearly everything where rows are sparse. Without a reader of the aside it only costs. `cargo bench -p
+//! sordino --bench estimate` prints the cost beside the plain gradient.
 //!
 //! # Reference
 //! Huo, Gu, Huang: Large batch optimization for deep learning using new complete layer-wise adaptive rate scaling
@@ -35,8 +35,8 @@
 //!
 //! # Deviations from the paper
 //! The authors' code takes the norms after the step, at the new weights, on 64 other micro-batches, in training mode,
-//! so that its running statistics follow those as well. Here they are of the batch that the step is made of, at the same
-//! weights, and running statistics see the batch once.
+//! so that its running statistics follow those as well. Here they are of the batch that the step is made of, at the
+//! same weights, and running statistics see the batch once.
 
 use super::Estimate;
 use crate::base::{Aside, Layout, Result, flat};
@@ -155,6 +155,10 @@ impl Workload for MicroNorms {
 
     fn asides(&self) -> &[Aside] {
         &self.asides
+    }
+
+    fn clipped_rows(&mut self) -> u64 {
+        self.inner.clipped_rows()
     }
 
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {

@@ -12,26 +12,27 @@
 //! # Contract
 //! C and k are in gradient units; the norm is over all parameters. The sum is in f64 in the order of the rows. b is
 //! what `poisson(b)` expects (all rows of the client, if they are fewer), not what it happened to draw; for a batch of
-//! fixed size it is that size, for a full batch all rows. So a row that comes or goes moves g by at most **C/b**, and one
-//! that is replaced by at most 2C/b, to rounding in f32; where a fixed batch is larger than what a client holds, rows
-//! come several times and count as often. Where b is all rows of the client, their number is taken for public. The loss is
-//! the mean over the rows looked at, and it, like every evaluation, hides nothing.
+//! fixed size it is that size, for a full batch all rows. So a row that comes or goes moves g by at most **C/b**, and
+//! one that is replaced by at most 2C/b, to rounding in f32; where a fixed batch is larger than what a client holds,
+//! rows come several times and count as often. Where b is all rows of the client, their number is taken for public.
+//! The loss is the mean over the rows looked at, and it, like every evaluation, hides nothing.
 //!
-//! What comes out is g alone. Buffers stay as they are: passes run on a copy, since one row would be read off running
-//! statistics that it moved. Asides of the workload are left out, and gradients of parts refused. Every part is one row,
-//! else the workload is refused. [`Workload::clipped_rows`] counts rows that were shortened.
+//! Beside loss and g nothing comes out. Buffers stay as they are: passes run on a copy, since one row would be read off running
+//! statistics that it moved. Asides of the workload are left out, and gradients of parts refused. Every part is one
+//! row, else the workload is refused. [`Workload::clipped_rows`] counts rows that were shortened.
 //!
-//! The perturbation is ChaCha20 noise of its own, keyed by the run's seed, client, step and the row's place in the draw;
-//! it is no noise of privacy and buys no ε. It costs none either, for a reader who does not know the seed: who knows it
-//! also sees the places of later rows shift as one comes or goes, which only k = 0 keeps within C/b.
+//! The perturbation is ChaCha20 noise of its own, keyed by the run's seed, client, step and the row's place in the
+//! draw; it is no noise of privacy and buys no ε. It costs none either, for a reader who does not know the seed: who
+//! knows it also sees the places of later rows shift as one comes or goes, which only k = 0 keeps within C/b.
 //!
 //! # When it helps, when it hurts
 //! With noise of deviation σC on the sum it is DP-SGD. Alone it withstands rows that are outliers. Clipping bends the
-//! mean where rows disagree lopsidedly: gradients (4, 4, −8), whose mean is 0, become (1, 1, −1). A perturbation of about
-//! their spread turns the mean back to the true direction and shortens it by about k√d/C, so the rate must rise.
+//! mean where rows disagree lopsidedly: gradients (4, 4, −8), whose mean is 0, become (1, 1, −1). A perturbation of
+//! about their spread turns the mean back to the true direction and shortens it by about k√d/C, so the rate must rise.
 //! It costs one pass a row and O(d) a row besides, which is nearly everything where rows are sparse, and ChaCha20 for
-//! every entry of every row if they are perturbed. Batch normalisation, which needs several rows, does not work under it:
-//! its statistics stay where they began. `cargo bench -p sordino --bench estimate` prints the cost beside the plain gradient.
+//! every entry of every row if they are perturbed. Batch normalisation, which needs several rows, does not work under
+//! it: its statistics stay where they began. `cargo bench -p sordino --bench estimate` prints the cost beside the
+//! plain gradient.
 //!
 //! # Reference
 //! Abadi et al.: Deep learning with differential privacy (1607.00133). Chen, Wu, Hong: Understanding gradient clipping
