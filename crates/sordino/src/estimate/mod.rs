@@ -1,7 +1,7 @@
 //! Where a gradient comes from. An [`Estimate`] wraps a workload and what comes out is a workload; at its neutral
 //! setting it is invisible.
 //!
-//! What an estimate adds to the contract of [`Workload`](crate::workload::Workload) stands in its file: which aside
+//! What an estimate adds to the contract of [`Workload`] stands in its file: which aside
 //! comes with the gradient, what the gradient is of, and what happens to buffers. It keeps nothing that matters
 //! between calls, as any workload.
 

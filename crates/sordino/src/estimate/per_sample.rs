@@ -17,9 +17,9 @@
 //! rows come several times and count as often. Where b is all rows of the client, their number is taken for public.
 //! The loss is the mean over the rows looked at, and it, like every evaluation, hides nothing.
 //!
-//! Beside loss and g nothing comes out. Buffers stay as they are: passes run on a copy, since one row would be read off running
-//! statistics that it moved. Asides of the workload are left out, and gradients of parts refused. Every part is one
-//! row, else the workload is refused. [`Workload::clipped_rows`] counts rows that were shortened.
+//! Beside loss and g nothing comes out. Buffers stay as they are: passes run on a copy, since one row would be read
+//! off running statistics that it moved. Asides of the workload are left out, and gradients of parts refused. Every
+//! part is one row, else the workload is refused. [`Workload::clipped_rows`] counts rows that were shortened.
 //!
 //! The perturbation is ChaCha20 noise of its own, keyed by the run's seed, client, step and the row's place in the
 //! draw; it is no noise of privacy and buys no ε. It costs none either, for a reader who does not know the seed: who
