@@ -210,7 +210,8 @@ pub fn work(
 ) -> Result<()> {
     let rank = port.rank();
     let parts = plan.recipe.build(Arc::clone(clock))?;
-    let mut workload = task.workload(parts.participation.clients(plan.workers), plan.seed)?;
+    let workload = task.workload(parts.participation.clients(plan.workers), plan.seed)?;
+    let mut workload = plan.recipe.wrap(workload)?;
     let mut worker = Worker::new(parts, &*workload, plan.seed, rank, plan.workers, Some(plan.steps));
     worker.hide_with(entropy()?);
     if let (true, Some(out)) = (worker.federated(), &plan.out) {
@@ -400,7 +401,9 @@ impl Bench<'_> {
             None => (0.0, Vec::new()),
         };
         let clip = told.map_or(0.0, |t| {
-            if self.plan.recipe.clips_steps() {
+            if self.plan.recipe.clips_rows() {
+                t.clipped_rows as f64 / (t.silence * t.spoke * self.plan.batch_rows as u64).max(1) as f64
+            } else if self.plan.recipe.clips_steps() {
                 t.clipped as f64 / (t.silence * t.spoke).max(1) as f64
             } else {
                 t.shortened as f64 / t.spoke.max(1) as f64
@@ -440,7 +443,8 @@ impl Bench<'_> {
         let speakers = self.desk.seats.unwrap_or(self.plan.workers as f64);
         let epsilon = self.session.worker().epsilon();
         let step = told.map_or(0, |t| t.steps);
-        let clips = self.plan.recipe.clips_steps() || self.plan.recipe.clips_offers();
+        let recipe = &self.plan.recipe;
+        let clips = recipe.clips_steps() || recipe.clips_offers() || recipe.clips_rows();
         let mut kept = self.desk.kept();
         kept.ledger = ledger;
         kept.cpu = accounts.iter().map(|a| a.cpu).sum();
@@ -465,7 +469,6 @@ impl Bench<'_> {
             reports: self.desk.seats.and(told.map(|t| t.voices)),
             epsilon,
             residual_norm: remembers.then_some(mean(&|a| a.residual.unwrap_or(0.0))),
-            ..Point::default()
         })
     }
 

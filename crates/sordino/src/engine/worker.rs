@@ -37,6 +37,8 @@ pub struct Told {
     pub loss: f64,
     /// How many of the round's steps were shortened by clipping.
     pub clipped: u64,
+    /// How many rows were clipped one by one.
+    pub clipped_rows: u64,
     /// How many offers of this rank were shortened by clipping before they were sent.
     pub shortened: u64,
     /// How many voices this rank spoke for.
@@ -124,6 +126,7 @@ struct Tally {
     spoke: u64,
     loss: f64,
     clipped: u64,
+    clipped_rows: u64,
     residual_norm: Option<f64>,
 }
 
@@ -147,7 +150,10 @@ impl Worker {
         // A full batch divides by its own rows: a message of the client with the fewest moves most with one of them.
         let (lot, drawn) = match parts.batch {
             Batch::Full => (f64::from(fewest), 1.0),
-            Batch::Rows(batch) | Batch::Poisson(batch) => (batch as f64, (batch as f64 / f64::from(fewest)).min(1.0)),
+            Batch::Rows(batch) | Batch::Poisson(batch) => {
+                let batch = (batch as f64).min(f64::from(fewest));
+                (batch, batch / f64::from(fewest))
+            }
         };
         let asked = parts.participation.poisson(ranks).unwrap_or(1.0);
         Self {
@@ -493,6 +499,7 @@ impl Worker {
         self.tally.spoke += 1;
         self.tally.loss += self.spent.loss;
         self.tally.clipped += self.spent.clipped;
+        self.tally.clipped_rows += self.spent.clipped_rows;
         Ok(())
     }
 
@@ -590,6 +597,7 @@ impl Worker {
             rate,
             loss: if tally.spoke == 0 { f64::NAN } else { tally.loss / tally.spoke as f64 },
             clipped: tally.clipped + self.optimizer.chain.clipped_steps(),
+            clipped_rows: tally.clipped_rows,
             shortened,
             epsilon: self.epsilon(),
             spoke: tally.spoke,

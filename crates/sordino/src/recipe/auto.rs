@@ -70,6 +70,29 @@ fn fill(element: &mut Element, key: &str, absent: bool, value: Value) {
     element.named.insert(key.to_owned(), value);
 }
 
+/// The clip of `local.estimate=per_sample`, where it is given.
+pub(super) fn row_clip(recipe: &Recipe) -> Result<Option<f64>> {
+    Ok(match recipe.choice("local")?.named.get("estimate") {
+        Some(Value::Element(e)) if e.name == "per_sample" => match e.named.get("clip").or_else(|| e.positional.first())
+        {
+            Some(Value::Number(clip)) => Some(*clip),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// Clips rows one by one at `clip`, if `local.estimate` clips rows at all.
+fn clip_rows(recipe: &mut Recipe, clip: Value) -> Result<()> {
+    let mut local = recipe.choice("local")?.clone();
+    if let Some(Value::Element(e)) = local.named.get_mut("estimate")
+        && e.name == "per_sample"
+    {
+        e.named.insert("clip".into(), clip);
+    }
+    recipe.choose("local", &local)
+}
+
 /// Resolves every `auto` of a recipe.
 pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     let mut optim = recipe.choice("optim")?.clone();
@@ -118,8 +141,14 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
 
     let mut privacy = recipe.choice("privacy")?.clone();
     if privacy.name != "none" {
-        // Noise is as large as the bound in every round: many short steps average it, few long ones do not.
-        fill(&mut privacy, "clip", true, Value::Number(rounded(0.1 * defaults.tau)));
+        let samples = privacy.named.get("unit").is_some_and(|unit| unit.to_string() == "sample");
+        // Noise is as large as the bound in every round: many short steps average it, few long ones do not. Rows are
+        // bounded where they are clipped one by one, and by the same number.
+        let bound = if samples { row_clip(recipe)?.unwrap_or(1.0) } else { rounded(0.1 * defaults.tau) };
+        fill(&mut privacy, "clip", true, Value::Number(bound));
+        if let (true, None, Some(clip)) = (samples, row_clip(recipe)?, privacy.named.get("clip")) {
+            clip_rows(recipe, clip.clone())?;
+        }
         // With a budget the noise is solved for once the length of the run is known.
         if !privacy.named.contains_key("epsilon") {
             fill(&mut privacy, "noise", true, Value::Number(1.0));

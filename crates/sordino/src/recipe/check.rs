@@ -105,6 +105,13 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "use aggregate=mean",
         );
     }
+    local(recipe, payload, &refuse)?;
+    federated::check(recipe, &*memory, &refuse)?;
+    private::check(recipe, class, &refuse)
+}
+
+/// What local work asks of the other choices.
+fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
     let state = recipe.choice("local")?.named.get("state").map(ToString::to_string);
     if payload == Payload::Gradient && state.is_some_and(|s| s != "keep") {
         return refuse(
@@ -130,8 +137,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "set optim=sgd(momentum=0) without clip, max_norm or decay",
         );
     }
-    federated::check(recipe, &*memory, &refuse)?;
-    private::check(recipe, class, &refuse)
+    Ok(())
 }
 
 fn sgd_without_momentum(recipe: &Recipe) -> Result<bool> {

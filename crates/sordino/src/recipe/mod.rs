@@ -23,8 +23,9 @@ use crate::fabric::{self, Clock, Medium, Still};
 use crate::grammar::{Element, Value, unknown};
 use crate::participation::Participation;
 use crate::payload::Payload;
+use crate::workload::Workload;
 use crate::{
-    aggregate, buffers, compress, feedback, local, optim, participation, payload, privacy, schedule, topology,
+    aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, privacy, schedule, topology,
 };
 
 /// One choice per axis.
@@ -134,9 +135,14 @@ impl Recipe {
         self.limits("optim", "clip") || self.limits("optim", "max_norm")
     }
 
+    /// Whether rows may be clipped one by one.
+    pub fn clips_rows(&self) -> bool {
+        auto::row_clip(self).is_ok_and(|clip| clip.is_some())
+    }
+
     /// Whether offers may be shortened by clipping before they are sent.
     pub fn clips_offers(&self) -> bool {
-        self.choices["compress"].name == "clipped" || self.limits("compress", "clip")
+        self.limits("privacy", "clip") || self.choices["compress"].name == "clipped" || self.limits("compress", "clip")
     }
 
     fn limits(&self, axis: &str, key: &str) -> bool {
@@ -175,6 +181,7 @@ impl Recipe {
         topology::build(self.choice("topology")?)?;
         let payload = payload::build(self.choice("payload")?)?;
         let spending = local::build(self.choice("local")?)?;
+        estimate::build(&spending.estimate)?;
         Ok(Parts {
             optimizer: optim::build(self.choice("optim")?)?,
             local: spending.local(payload == Payload::Gradient),
@@ -198,6 +205,11 @@ impl Recipe {
 }
 
 impl Recipe {
+    /// The workload with its gradients estimated as `local.estimate` says: what a worker is given.
+    pub fn wrap(&self, workload: Box<dyn Workload>) -> Result<Box<dyn Workload>> {
+        Ok(estimate::build(&local::build(self.choice("local")?)?.estimate)?.wrap(workload))
+    }
+
     /// What travels beside the payload is aggregated like it, but dense: through the star where there is one, by
     /// adding up where the aggregator can be added up, else by telling everybody.
     fn lanes(&self) -> Result<Lanes> {

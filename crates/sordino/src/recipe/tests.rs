@@ -43,6 +43,9 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("qsr", &["compress=topkk"], "did you mean `topk`"),
         ("qsr", &["compress"], "no `=` came"),
         ("qsr", &["optim.rate=fast"], "must be a number"),
+        ("qsr", &["local.estimate=per_sampel(1)"], "did you mean `per_sample`"),
+        ("qsr", &["local.estimate=per_sample(clip=0)"], "above 0"),
+        ("qsr", &["local.estimate=3"], "an element"),
     ] {
         let message = refusal(row, sets);
         assert!(message.contains(hint), "{row} {sets:?}: {message}");

@@ -78,6 +78,7 @@ impl<'a> Trial<'a> {
         recipe::check(self.recipe)?;
         let (rank, parts) = (port.rank(), self.recipe.build(Arc::new(Still))?);
         let workload = self.task.workload(parts.participation.clients(self.workers), self.seed)?;
+        let workload = self.recipe.wrap(workload)?;
         let worker = Worker::new(parts, &*workload, self.seed, rank, self.workers, Some(self.steps));
         Ok((Session::new(worker, port), workload))
     }

@@ -14,7 +14,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("buffers", &[]),
     ("compress", &[]),
     ("engine", ALL_AXES),
-    ("estimate", &["workload"]),
+    ("estimate", &["privacy", "workload"]),
     ("exchange", &["compress", "feedback", "aggregate", "topology", "fabric"]),
     ("fabric", &[]),
     ("feedback", &["compress"]),

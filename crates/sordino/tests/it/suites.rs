@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sordino::grammar::Element;
 use sordino::testing;
 use sordino::workload::{Deal, Logistic, Polynomial, Quadratic, SparseRows, Task};
-use sordino::{aggregate, feedback, optim, schedule};
+use sordino::{aggregate, estimate, feedback, optim, schedule};
 
 fn element(text: &str) -> Element {
     Element::parse(text).unwrap()
@@ -83,5 +83,10 @@ fn every_workload_keeps_its_contract() {
     ];
     for task in tasks {
         testing::workload::suite(&|| task.workload(3, 0).unwrap(), 0.01);
+        // Far clips: a clipped gradient is that of no loss, and the suite compares the two.
+        for text in ["plain", "micro_norms(2)", "micro_norms(rows=1)", "per_sample(1e6)"] {
+            let estimate = estimate::build(&element(text)).unwrap();
+            testing::workload::suite(&|| estimate.wrap(task.workload(3, 0).unwrap()), 0.01);
+        }
     }
 }
