@@ -101,3 +101,68 @@ impl Transform for FedOpt {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grammar::Element;
+    use crate::optim::{Chain, build_outer};
+
+    fn outer(text: &str) -> Chain {
+        build_outer(&Element::parse(text).unwrap()).unwrap()
+    }
+
+    fn step(chain: &mut Chain, d: f32) -> f64 {
+        let (layout, mut update) = (Layout::vector(1), [d]);
+        chain.apply(&At::new(&[0.0], &[d], 0.1, 0, &layout), &mut update);
+        f64::from(update[0])
+    }
+
+    #[test]
+    fn the_first_step_is_the_papers() {
+        // m = 0.1·0.02 = 0.002; v = 0.99·10⁻⁶ + 0.01·4·10⁻⁴ = 4.99·10⁻⁶, and for Yogi 10⁻⁶ + 4·10⁻⁶.
+        let u = step(&mut outer("fedadam(rate=0.5)"), 0.02);
+        assert!((u - 0.5 * 0.002 / (4.99e-6f64.sqrt() + 1e-3)).abs() < 1e-6, "{u}");
+        let u = step(&mut outer("fedyogi(rate=0.5)"), -0.02);
+        assert!((u + 0.5 * 0.002 / (5e-6f64.sqrt() + 1e-3)).abs() < 1e-6, "{u}");
+        let corrected = step(&mut outer("adam(rate=0.5)"), 0.02);
+        assert!((corrected - u.abs()).abs() > 0.1, "with its bias corrected it is another optimizer: {corrected}");
+    }
+
+    #[test]
+    fn the_second_moments_are_those_of_the_formulas() {
+        for (name, yogi) in [("fedadam", false), ("fedyogi", true)] {
+            let mut chain = outer(&format!("{name}(rate=1, beta1=0.5, beta2=0.9, tau=0.1)"));
+            let (mut m, mut v) = (0.0f64, 0.01f64);
+            for d in [0.3f32, -0.7, 0.01, 0.02, 0.0, -0.05, 0.4, 2.0, 0.1] {
+                let wide = f64::from(d);
+                let gap = v - wide * wide;
+                m = 0.5 * m + 0.5 * wide;
+                v = if yogi { v - 0.1 * wide * wide * gap.signum() } else { 0.9 * v + 0.1 * wide * wide };
+                let u = step(&mut chain, d);
+                assert!((u - m / (v.sqrt() + 0.1)).abs() < 1e-6, "{name}: {u}");
+            }
+        }
+    }
+
+    #[test]
+    fn under_a_steady_displacement_a_step_settles_just_below_the_rate() {
+        for name in ["fedadam", "fedyogi"] {
+            let mut chain = outer(&format!("{name}(rate=0.3, beta1=0)"));
+            let steps: Vec<f64> = (0..2000).map(|_| step(&mut chain, -0.5)).collect();
+            assert!(steps.iter().all(|u| *u < 0.0));
+            // v goes to D² = 0.25, so a step to rate·D/(|D| + tau).
+            assert!((steps[1999] + 0.3 * 0.5 / 0.501).abs() < 1e-3, "{name}: {}", steps[1999]);
+        }
+    }
+
+    #[test]
+    fn yogi_forgets_a_large_displacement_slower_than_adam() {
+        let after = |name: &str| {
+            let mut chain = outer(&format!("{name}(rate=1, beta1=0)"));
+            step(&mut chain, 10.0);
+            (0..300).map(|_| step(&mut chain, 0.01)).last().unwrap()
+        };
+        assert!(after("fedadam") > 3.0 * after("fedyogi"));
+    }
+}

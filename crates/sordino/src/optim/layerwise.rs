@@ -134,3 +134,6 @@ impl Transform for Layerwise {
         self.inner.load(state, layout)
     }
 }
+
+#[cfg(test)]
+mod tests;
