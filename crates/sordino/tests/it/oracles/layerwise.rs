@@ -1,0 +1,154 @@
+//! A pace for every tensor: LARS, CLARS and LAMB, on three tensors of which one is a bias.
+
+use sordino::Result;
+use sordino::base::{Aside, Layout, Role, Tensor, flat};
+use sordino::optim::MICRO_NORMS;
+use sordino::testing::Trial;
+use sordino::workload::{Draw, Metrics, Part, Split, Start, Task, Workload};
+
+use super::{SEED, compare, cosine, models, problems};
+use crate::oracle::{clars, lamb, lars};
+use crate::worlds::{Shared, narrow, row, wide};
+
+/// The tensors, and whether they are weights.
+const TENSORS: &[(usize, bool)] = &[(11, true), (4, false), (9, true)];
+
+/// A reference's problem whose gradients are means over micro-batches: micro-batch `j` of `parts` of step t is the
+/// problem's step parts·t + j.
+#[derive(Clone)]
+struct Parted {
+    problem: Shared,
+    parts: u64,
+}
+
+struct Share {
+    of: Parted,
+    layout: Layout,
+    norms: Vec<Aside>,
+}
+
+impl Task for Parted {
+    fn name(&self) -> &'static str {
+        "parted"
+    }
+
+    fn workload(&self, _: usize, _: u64) -> Result<Box<dyn Workload>> {
+        let role = |weight: bool| if weight { Role::Weight } else { Role::Bias };
+        let layout = Layout::new(TENSORS.iter().map(|(len, weight)| Tensor::new("t", &[*len], role(*weight))));
+        let norms = vec![Aside::zeros(MICRO_NORMS, TENSORS.len())];
+        Ok(Box::new(Share { of: self.clone(), layout, norms }))
+    }
+
+    fn fingerprint(&self) -> u64 {
+        0
+    }
+}
+
+impl Workload for Share {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn start(&self, _: u64) -> Start {
+        Start { parameters: narrow(&self.of.problem.start()), buffers: Vec::new() }
+    }
+
+    fn gradient(&mut self, x: &[f32], buffers: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
+        let (parts, ranges) = (self.of.parts as f64, self.layout.ranges().to_vec());
+        let (mut sum, mut norms, mut room) = (vec![0.0; x.len()], vec![0.0; ranges.len()], vec![0.0; x.len()]);
+        self.parts(x, buffers, draw, 1, &mut room, &mut |part, _, _| {
+            sum.iter_mut().zip(part).for_each(|(sum, g)| *sum += f64::from(*g) / parts);
+            norms.iter_mut().zip(&ranges).for_each(|(norm, r)| *norm += flat::norm(&part[r.clone()]) / parts);
+            Ok(())
+        })?;
+        gradient.copy_from_slice(&narrow(&sum));
+        self.norms[0].values = narrow(&norms);
+        Ok(self.of.problem.loss(&wide(x)))
+    }
+
+    fn parts(
+        &mut self,
+        x: &[f32],
+        _: &mut [f32],
+        draw: &Draw,
+        _: usize,
+        gradient: &mut [f32],
+        each: &mut Part,
+    ) -> Result<()> {
+        let x = wide(x);
+        for j in 0..self.of.parts {
+            let step = self.of.parts * draw.step + j;
+            gradient.copy_from_slice(&narrow(&self.of.problem.gradient(draw.client as usize, step, &x)));
+            each(gradient, 1, self.of.problem.loss(&x))?;
+        }
+        Ok(())
+    }
+
+    fn asides(&self) -> &[Aside] {
+        &self.norms
+    }
+
+    fn evaluate(&mut self, x: &[f32], _: &[f32], split: Split) -> Result<Option<Metrics>> {
+        let loss = self.of.problem.loss(&wide(x));
+        Ok((split == Split::Train).then_some(Metrics { loss, accuracy: None, examples: 1 }))
+    }
+}
+
+/// The models of 60 rounds of a row.
+fn library(name: &str, sets: &[&str], problem: &Shared, parts: u64) -> Vec<Vec<f64>> {
+    let (recipe, task) = (row(name, sets), Parted { problem: problem.clone(), parts });
+    models(&Trial::new(&recipe, &task, problem.workers(), SEED, 60).run().unwrap())
+}
+
+#[test]
+fn lars_scales_momentum_by_the_tensor_over_its_gradient() {
+    for problem in problems(24) {
+        for momentum in [0.0, 0.8] {
+            let oracle = |trust, tensors| {
+                let rate = cosine(2.0, 0, 60);
+                let (epsilon, decay) = (1e-3, 1e-2);
+                let settings = lars::Settings { rate: &rate, trust, epsilon, momentum, decay, tensors };
+                lars::trajectory(&*problem, &settings, 60)
+            };
+            let optim =
+                format!("optim=lars(rate=2, momentum={momentum}, trust=0.02, decay=0.01, eps=0.001, schedule=cosine)");
+            let unscaled = oracle(0.02, &[(11, true), (13, true)]);
+            let found = library("lars", &[&optim], &problem, 1);
+            compare("lars", &found, &oracle(0.02, TENSORS), &[oracle(0.0202, TENSORS), unscaled]);
+        }
+    }
+}
+
+#[test]
+fn clars_scales_by_the_norms_of_micro_batches() {
+    for problem in problems(24) {
+        for (cap, momentum) in [(0.05, 0.0), (9.0, 0.8)] {
+            let oracle = |cap, parts, trust| {
+                let (rate, tensors) = (cosine(2.0, 0, 60), TENSORS);
+                let (epsilon, decay) = (1e-3, 1e-2);
+                let settings = clars::Settings { rate: &rate, trust, cap, epsilon, momentum, decay, parts, tensors };
+                clars::trajectory(&*problem, &settings, 60)
+            };
+            let optim = format!(
+                "optim=clars(rate=2, momentum={momentum}, trust=0.02, cap={cap}, decay=0.01, eps=0.001, schedule=cosine)"
+            );
+            let found = library("clars", &[&optim], &problem, 3);
+            let controls = [oracle(cap, 2, 0.02), oracle(cap * 0.99, 3, 0.0198)];
+            compare("clars", &found, &oracle(cap, 3, 0.02), &controls);
+        }
+    }
+}
+
+#[test]
+fn lamb_steps_by_the_rate_times_the_tensor() {
+    for problem in problems(24) {
+        let oracle = |beta2, decay| {
+            let (rate, tensors) = (cosine(0.05, 0, 60), TENSORS);
+            let settings = lamb::Settings { rate: &rate, beta1: 0.9, beta2, epsilon: 1e-3, decay, tensors };
+            lamb::trajectory(&*problem, &settings, 60)
+        };
+        let optim = "optim=lamb(rate=0.05, beta2=0.99, eps=0.001, decay=1, schedule=cosine)";
+        let controls = [oracle(0.98, 1.0), oracle(0.99, 1.5)];
+        compare("lamb", &library("lamb", &[optim], &problem, 1), &oracle(0.99, 1.0), &controls);
+    }
+}
