@@ -12,8 +12,9 @@
 //! ```
 //! # Contract
 //! D is subtracted in the end: the paper's pseudo-gradient Δ is −D, and m carries the sign while v does not see it. A
-//! rate follows. u has no unit, so a rate is the length of an entry's step where displacements are large against τ; where
-//! they are small the step is rate·D/(2τ). Yogi's v moves by no more than (1 − β₂)D² a round and stays at least 0.
+//! rate follows. u has no unit, so a rate is the length of an entry's step where displacements are large against τ, and
+//! the step is rate·D/τ at the most where they are small. Yogi's v moves by (1 − β₂)D² a round at the most and stays
+//! at least 0.
 //!
 //! # When it helps, when it hurts
 //! Sparse or unequal gradients, many clients of which few are asked. The rate must be tuned anew: 1 is far too much. A

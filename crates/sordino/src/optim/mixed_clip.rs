@@ -11,10 +11,10 @@
 //! u ← ν·cut(m) + (1 − ν)·cut(g)
 //! ```
 //! # Contract
-//! The rate is not in here: with T in its place the step is η times the above, and γ anneals with η. A step is at most γ
-//! long, with the soft rule shorter than γ and than η‖·‖. ν = 0 is gradient clipping and has no momentum, ν = 1 is
-//! momentum clipping. Norms are over all parameters, of what decay made of the gradient. A step counts as clipped where a
-//! branch that is used is longer than T; the soft rule shortens the others a little, too.
+//! The rate is not in here: T stands for both, the step is η times the above, and γ anneals with η. A step is at most
+//! γ long, with the soft rule shorter than γ and than η‖·‖. ν = 0 is gradient clipping and has no momentum, ν = 1 is
+//! momentum clipping. Norms are over all parameters, of what decay made of the gradient. A step counts as clipped where
+//! a branch that is used is longer than T; the soft rule shortens the others a little, too.
 //!
 //! # When it helps, when it hurts
 //! Where smoothness grows with the gradient, as in recurrent networks, and noise is large. With β = 0.999 the momentum

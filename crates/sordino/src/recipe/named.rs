@@ -57,8 +57,8 @@ pub const ROWS: &[Row] = &[
         about: "every tensor steps by its own size over the mean of its micro-batch gradients' norms",
         paper: "CLARS, arXiv 2002.01576 (AAAI 2021)",
         choices: &[("optim", "clars(decay=0.0002)"), ("payload", "gradient"), ("exchange", "reduce")],
-        notes: "Trust 0.01, cap 0.1, momentum and decay are the authors'; their rate falls as a square, here as the task's. \
-                rate=auto is ours. Without norms of micro-batch gradients it is LARS with that trust.",
+        notes: "Trust 0.01, cap 0.1, momentum and decay are the authors'; their rate falls as a square, here as the \
+                task's. rate=auto is ours. Without norms of micro-batch gradients it is LARS with that trust.",
     },
     Row {
         name: "clip-gd",
@@ -157,7 +157,8 @@ pub const ROWS: &[Row] = &[
         about: "large batches with momentum: every tensor steps by its norm over its gradient's",
         paper: "LARS, arXiv 1708.03888; the baseline of CLARS, arXiv 2002.01576",
         choices: &[("optim", "lars(decay=0.0002)"), ("payload", "gradient"), ("exchange", "reduce")],
-        notes: "As in the code of CLARS: biases and norms are not scaled, but decayed. It wants a warm-up; rate=auto is ours.",
+        notes: "As in the code of CLARS: biases and norms are not scaled, but decayed. It wants a warm-up; \
+                rate=auto is ours.",
     },
     Row {
         name: "local-sgd",
@@ -171,7 +172,8 @@ pub const ROWS: &[Row] = &[
         about: "synchronous steps along clipped momentum and clipped gradient at once",
         paper: "improved analysis of clipping, arXiv 2010.02519 (NeurIPS 2020)",
         choices: &[("optim", "mixclip(gamma=auto)"), ("payload", "gradient"), ("exchange", "reduce")],
-        notes: "nu 0.7, beta 0.999 and the soft rule are the authors'; gamma/rate is the task's threshold. The averaged gradient is clipped.",
+        notes: "nu 0.7, beta 0.999 and the soft rule are the authors'; gamma/rate is the task's threshold. The averaged \
+                gradient is clipped.",
     },
     Row {
         name: "momentum-clip",

@@ -6,8 +6,8 @@
 //! s_l = min(c, L_l ‖G_l‖/(A_l + ε)), 1 for tensors that are no weights ;   x_l ← x_l - η s_l m_l
 //! ```
 //!
-//! Reference: Huo, Gu and Huang, "Large Batch Optimization for Deep Learning Using New Complete Layer-Wise Adaptive Rate
-//! Scaling", arXiv 2002.01576, as its authors' code has it; A is measured where G is.
+//! Reference: Huo, Gu and Huang, "Large Batch Optimization for Deep Learning Using New Complete Layer-Wise Adaptive
+//! Rate Scaling", arXiv 2002.01576, as its authors' code has it; A is measured where G is.
 
 use super::{
     problem::{Problem, Rate},

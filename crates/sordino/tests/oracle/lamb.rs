@@ -3,7 +3,8 @@
 //! ```text
 //! g = (1/N) Σ_i g_i(x) ;   m ← β₁ m + (1-β₁) g ;   v ← β₂ v + (1-β₂) g²
 //! r = (m/(1-β₁ᵗ)) / (√(v/(1-β₂ᵗ)) + ε) + wd x          t counts from 1; no decay for tensors that are no weights
-//! s_l = min(‖x_l‖, 10) / ‖r_l‖, 1 where ‖x_l‖ or ‖r_l‖ is 0 and for tensors that are no weights ;   x_l ← x_l - η s_l r_l
+//! s_l = min(‖x_l‖, 10) / ‖r_l‖, 1 where ‖x_l‖ or ‖r_l‖ is 0 and for tensors that are no weights
+//! x_l ← x_l - η s_l r_l
 //! ```
 //!
 //! Reference: You et al., "Large Batch Optimization for Deep Learning: Training BERT in 76 minutes", arXiv 1904.00962.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! G = (1/N) Σ_i g_i(x) + wd x ;   m ← μ m + G
-//! s_l = τ‖x_l‖ / (‖G_l‖ + ε), 1 where ‖x_l‖ or ‖G_l‖ is 0 and for tensors that are no weights ;   x_l ← x_l - η s_l m_l
+//! s_l = τ‖x_l‖ / (‖G_l‖ + ε), 1 where ‖x_l‖ or ‖G_l‖ is 0 and for tensors that are no weights
+//! x_l ← x_l - η s_l m_l
 //! ```
 //!
 //! Reference: You, Gitman and Ginsburg, "Large Batch Training of Convolutional Networks", arXiv 1708.03888, in the form

@@ -1,4 +1,5 @@
-//! Naive mixed clipping (`mixed-clip`; with ν = 1 `momentum-clip`): averaged gradients, dampened momentum, both clipped.
+//! Naive mixed clipping (`mixed-clip`, and `momentum-clip` with ν = 1): averaged gradients, dampened momentum, both
+//! clipped.
 //!
 //! ```text
 //! g = (1/N) Σ_i g_i(x) + wd x ;   m ← β m + (1-β) g

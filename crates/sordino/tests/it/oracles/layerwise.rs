@@ -129,9 +129,8 @@ fn clars_scales_by_the_norms_of_micro_batches() {
                 let settings = clars::Settings { rate: &rate, trust, cap, epsilon, momentum, decay, parts, tensors };
                 clars::trajectory(&*problem, &settings, 60)
             };
-            let optim = format!(
-                "optim=clars(rate=2, momentum={momentum}, trust=0.02, cap={cap}, decay=0.01, eps=0.001, schedule=cosine)"
-            );
+            let optim =
+                format!("optim=clars(2, {momentum}, trust=0.02, cap={cap}, decay=0.01, eps=0.001, schedule=cosine)");
             let found = library("clars", &[&optim], &problem, 3);
             let controls = [oracle(cap, 2, 0.02), oracle(cap * 0.99, 3, 0.0198)];
             compare("clars", &found, &oracle(cap, 3, 0.02), &controls);
