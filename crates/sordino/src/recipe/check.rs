@@ -7,8 +7,10 @@ use super::Recipe;
 use crate::base::{Error, Result};
 use crate::compress::{self, Class};
 use crate::exchange::{self, Plan};
+use crate::grammar::Value;
+use crate::optim::Transform;
 use crate::payload::Payload;
-use crate::{aggregate, base::Layout, feedback, payload};
+use crate::{aggregate, base::Layout, feedback, optim, payload};
 
 /// Refuses a resolved recipe that makes no sense, with a reason and a cure.
 pub fn check(recipe: &Recipe) -> Result<()> {
@@ -112,6 +114,19 @@ pub fn check(recipe: &Recipe) -> Result<()> {
 
 /// What local work asks of the other choices.
 fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
+    let needs = optim::build(recipe.choice("optim")?)?.chain.needs();
+    let estimate = match recipe.choice("local")?.named.get("estimate") {
+        Some(Value::Element(element)) => element.name.clone(),
+        _ => "plain".into(),
+    };
+    if let Some(needed) = needs.filter(|needed| **needed != estimate) {
+        return refuse(
+            "optim",
+            "local",
+            "the step is measured by norms of micro-batch gradients, and nobody takes them",
+            &format!("set local.estimate={needed}"),
+        );
+    }
     let state = recipe.choice("local")?.named.get("state").map(ToString::to_string);
     if payload == Payload::Gradient && state.is_some_and(|s| s != "keep") {
         return refuse(

@@ -132,7 +132,7 @@ impl Recipe {
 
     /// Whether local steps may be shortened by clipping.
     pub fn clips_steps(&self) -> bool {
-        self.limits("optim", "clip") || self.limits("optim", "max_norm")
+        self.choices["optim"].name == "mixclip" || self.limits("optim", "clip") || self.limits("optim", "max_norm")
     }
 
     /// Whether rows may be clipped one by one.

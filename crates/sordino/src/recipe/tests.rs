@@ -72,6 +72,31 @@ fn auto_takes_the_tasks_numbers_and_follows_the_other_choices() {
 }
 
 #[test]
+fn auto_converts_the_tasks_rates_to_those_of_other_optimizers() {
+    let task = Defaults { sgd_rate: 0.2, momentum: 0.9, adam_rate: 2e-3, threshold: 4.0, ..Defaults::default() };
+    for (optim, rate) in [
+        ("sgd(momentum=0.5)", 1.0),
+        ("adam", 2e-3),
+        ("mixclip", 2.0),
+        ("mixclip(nu=0, beta=0)", 2.0),
+        ("lars", 2.0),
+        ("lars(momentum=0, trust=0.01)", 2.0),
+        ("clars", 0.2),
+        ("lamb", 4.58831e-3),
+        ("lamb(rate=0.5)", 0.5),
+    ] {
+        let mut recipe = Recipe::named("sync-sgd").unwrap();
+        recipe.choose("optim", &Element::parse(optim).unwrap()).unwrap();
+        recipe.resolve(&task).unwrap();
+        assert_eq!(recipe.choice("optim").unwrap().named["rate"], Value::Number(rate), "{optim}");
+    }
+    let mut recipe = Recipe::named("mixed-clip").unwrap();
+    recipe.resolve(&task).unwrap();
+    assert_eq!(recipe.choice("optim").unwrap().named["gamma"], Value::Number(8.0));
+    assert!(recipe.clips_steps());
+}
+
+#[test]
 fn tables_of_keys_are_read_and_strangers_refused() {
     let recipe =
         Recipe::from_toml("method = \"celgc\"\n[schedule]\nevery = 16\n[optim]\nrate = 0.3\nclip = \"none\"\n", &[])
