@@ -136,7 +136,7 @@ impl Linear for Clipped {
     }
 
     fn two_phases(&mut self) -> bool {
-        self.inner.linear().is_some_and(|linear| linear.two_phases())
+        self.inner.linear().is_some_and(Linear::two_phases)
     }
 
     fn refine(&mut self, given: &[f32], at: &Coding, short: &mut Vec<f32>) {

@@ -165,7 +165,9 @@ impl PowerSgd {
             const DOWN: f32 = 1.0 / (1u64 << 63) as f32;
             let smaller: Vec<f32> = matrix.iter().map(|v| v * DOWN).collect();
             once(&smaller);
-            right.iter_mut().for_each(|v| *v = (*v / DOWN).clamp(f32::MIN, f32::MAX));
+            for v in right {
+                *v = (*v / DOWN).clamp(f32::MIN, f32::MAX);
+            }
         }
     }
 }
@@ -189,7 +191,9 @@ impl Compressor for PowerSgd {
             out.f32s(&self.left);
             out.f32s(&self.right);
         }
-        plan.dense.iter().for_each(|range| out.f32s(&given[range.clone()]));
+        for range in &plan.dense {
+            out.f32s(&given[range.clone()]);
+        }
         Ok(())
     }
 
@@ -236,14 +240,18 @@ impl Linear for PowerSgd {
         let plan = self.plan(at.layout);
         if self.warm.len() != plan.right {
             self.warm.resize(plan.right, 0.0);
-            plan.matrices.iter().for_each(|x| x.draw(at.shared, &mut self.warm[x.right.clone()]));
+            for x in &plan.matrices {
+                x.draw(at.shared, &mut self.warm[x.right.clone()]);
+            }
         }
         short.resize(plan.left, 0.0);
         for x in &plan.matrices {
             let q = &self.warm[x.right.clone()];
             factors::project(&given[x.range.clone()], q, x.rank, &mut short[x.left.clone()]);
         }
-        plan.dense.iter().for_each(|range| short.extend_from_slice(&given[range.clone()]));
+        for range in &plan.dense {
+            short.extend_from_slice(&given[range.clone()]);
+        }
     }
 
     fn two_phases(&mut self) -> bool {

@@ -71,7 +71,9 @@ pub fn outer(p: &[f32], q: &[f32], rank: usize, matrix: &mut [f32]) {
     }
     let most = flat::max_abs(q);
     if most > f32::MAX / (2.0 * rank as f32) {
-        matrix.iter_mut().for_each(|x| *x = x.clamp(f32::MIN, f32::MAX));
+        for x in matrix {
+            *x = x.clamp(f32::MIN, f32::MAX);
+        }
     }
 }
 
@@ -90,7 +92,9 @@ pub fn orthonormalise(p: &mut [f32], rank: usize) {
         }
         let after = libm::sqrt(dot(&column, &column));
         if after > NOTHING * before {
-            column.iter_mut().for_each(|x| *x /= after);
+            for x in &mut column {
+                *x /= after;
+            }
         } else {
             column.fill(0.0);
         }
@@ -101,7 +105,7 @@ pub fn orthonormalise(p: &mut [f32], rank: usize) {
     }
 }
 
-/// Scales by the power of two that brings the largest entry between 1 and 2; false for zero and what is not finite.
+/// Scales by the power of two that brings the largest entry between 1 and 2 (4 at the end of the range); false for zero and what is not finite.
 pub fn rescale(column: &mut [f32]) -> bool {
     let most = flat::max_abs(column);
     if most == 0.0 || !most.is_finite() {
@@ -109,7 +113,7 @@ pub fn rescale(column: &mut [f32]) -> bool {
     }
     // The exponent e of 2ᵉ ≤ most is kept as e + 127; that of 2⁻ᵉ is 127 − e.
     let factor = f32::from_bits((254 - (most.to_bits() >> 23)).max(1) << 23);
-    column.iter_mut().for_each(|x| *x *= factor);
+    flat::scale(column, factor);
     true
 }
 
