@@ -105,7 +105,8 @@ pub fn orthonormalise(p: &mut [f32], rank: usize) {
     }
 }
 
-/// Scales by the power of two that brings the largest entry between 1 and 2 (4 at the end of the range); false for zero and what is not finite.
+/// Scales by the power of two that brings the largest entry between 1 and 2 (4 at the end of the range); false for zero
+/// and what is not finite.
 pub fn rescale(column: &mut [f32]) -> bool {
     let most = flat::max_abs(column);
     if most == 0.0 || !most.is_finite() {
