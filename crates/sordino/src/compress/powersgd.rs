@@ -11,14 +11,14 @@
 //! lift      agreed = P·Qᵀ = P·Pᵀ·(mean M_k)       said = agreed on every rank
 //! ```
 //! # Contract
-//! Linear in two phases, of 4rn + 4rm bytes a matrix. Tensors of one dimension, and those that factors would not shorten
-//! (r(n + m) ≥ nm), travel dense with the first. Q starts from the shared stream of the first round, entry after entry
-//! of `part(tensor)`, row by row, and is kept and saved. What is agreed is the mean projected onto P, so never farther
-//! from it than 0 is, and exact where the mean has rank r.
+//! Linear in two phases, of 4rn + 4rm bytes a matrix. Tensors of one dimension, and those that factors would not
+//! shorten (r(n + m) ≥ nm), travel dense with the first. Q starts from the shared stream of the first round, entry
+//! after entry of `part(tensor)`, row by row, and is kept and saved. What is agreed is the mean projected onto P, so
+//! never farther from it than 0 is, and exact where the mean has rank r.
 //!
 //! A message of its own (gather, star) holds P and M_kᵀP of one step from a Q that is drawn anew, from the sender's
-//! stream, and changes nothing that is kept: nobody else would know of it. Contractive with δ = min r/min(n, m): of what
-//! j columns left, of rank k − j at the most, a random direction takes 1/(k − j) in expectation.
+//! stream, and changes nothing that is kept: nobody else would know of it. Contractive with δ = min r/min(n, m): of
+//! what j columns left, of rank k − j at the most, a random direction takes 1/(k − j) in expectation.
 //!
 //! P is made orthonormal in f64, by Gram and Schmidt twice. A column of which the others leave 10⁻¹⁰ or less becomes
 //! zero and its column of Q is drawn anew from the shared stream: zero gradients and low ranks stop nothing.
