@@ -46,7 +46,7 @@ impl Exchange for Reduce {
         let (stream, shared) = talk.streams(voice.client);
         let coding = Coding { layout: talk.layout, stream: &stream, shared: &shared };
         let linear = talk.compressor.linear().ok_or_else(|| {
-            Error::request("exchange=reduce needs a linear compressor (dense, block); use exchange=gather")
+            Error::request("exchange=reduce needs a linear compressor (dense, block, powersgd); use exchange=gather")
         })?;
         linear.project(given, &coding, &mut self.short);
         if linear.two_phases() {

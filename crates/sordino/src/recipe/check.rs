@@ -4,13 +4,13 @@ mod federated;
 mod private;
 
 use super::Recipe;
-use crate::base::{Error, Result};
+use crate::base::{Error, Layout, Result, Role, Tensor};
 use crate::compress::{self, Class};
 use crate::exchange::{self, Plan};
 use crate::grammar::Value;
 use crate::optim::Transform;
 use crate::payload::Payload;
-use crate::{aggregate, base::Layout, feedback, optim, payload};
+use crate::{aggregate, feedback, optim, payload};
 
 /// Refuses a resolved recipe that makes no sense, with a reason and a cure.
 pub fn check(recipe: &Recipe) -> Result<()> {
@@ -45,8 +45,9 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "offer displacement or parameters, or set schedule=constant(1)",
         );
     }
-    // What a compressor promises does not depend on the layout's size here: any vector long enough shows its class.
-    let class = codec.class(&Layout::vector(4096));
+    // What a compressor promises does not depend on the layout's size here: any matrix large enough shows its class.
+    let square = Layout::new([Tensor::new("square", &[64, 64], Role::Weight)]);
+    let class = codec.class(&square);
     let faithful = class == Class::Lossless || recipe.choice("compress")?.name == "half";
     if payload == Payload::Parameters && (!faithful || remembers) {
         return refuse(
@@ -76,7 +77,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             }
         }
         Plan::Star { down, feedback: way_down } => {
-            let down_class = compress::build(&down)?.class(&Layout::vector(4096));
+            let down_class = compress::build(&down)?.class(&square);
             let differences = recipe.choice("feedback")?.name == "ef21";
             if differences && down_class != Class::Lossless && way_down.name == "none" {
                 return refuse(

@@ -320,6 +320,20 @@ pub const ROWS: &[Row] = &[
         notes: "The paper switches at the first drop of the rate; here half-way, 16 local steps.",
     },
     Row {
+        name: "powersgd",
+        about: "gradients of matrices in rank 2, by warm-started power iteration and error feedback, over all-reduce",
+        paper: "PowerSGD, arXiv 1905.13727 (NeurIPS 2019)",
+        choices: &[
+            ("payload", "gradient"),
+            ("compress", "powersgd(2)"),
+            ("feedback", "residual"),
+            ("exchange", "reduce"),
+        ],
+        notes: "Rank 2 is the paper's for images; its language model takes 4. The residual is in units of gradients; \
+                momentum and decay act on what was agreed. The paper's momentum steps along g + m, m = mu m + g, which is \
+                neither heavy ball (m) nor optim.nesterov=true (g + mu m): the optimizer is left open.",
+    },
+    Row {
         name: "press-clip21",
         about: "Clip21 with a compressor behind the clipping",
         paper: "Clip21, arXiv 2305.18929",

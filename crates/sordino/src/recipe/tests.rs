@@ -33,6 +33,7 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("qsgd", &["feedback=residual(lambda=1)"][..], "offer displacement"),
         ("sync-sgd", &["schedule.every=4"], "no silent steps"),
         ("celgc", &["compress=topk(0.1)"], "replaces the model"),
+        ("celgc", &["compress=powersgd"], "replaces the model"),
         ("sync-sgd", &["compress=topk(0.1)"], "use exchange=gather"),
         ("clip21", &["exchange=star(down=topk(0.5))"], "exchange.feedback=ef21"),
         ("clip21", &["aggregate=weighted"], "aggregate=mean"),
