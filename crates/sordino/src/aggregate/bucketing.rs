@@ -115,7 +115,7 @@ impl Aggregator for Bucketing {
     }
 
     fn blind_to_order(&self) -> bool {
-        false
+        self.size == 1 && self.then.blind_to_order()
     }
 
     fn remembers(&self) -> bool {

@@ -139,7 +139,7 @@ fn unanimity_and_translation(make: Make, count: usize) {
 ///
 /// With R the greatest distance of h honest vectors from their mean, the coordinate-wise median of all is within √h·R of
 /// it, and whatever has from there no larger sum of distances to all, liars f included, within 2h(1 + √h)R/(h − f) more.
-/// No honest rule needs more room than that.
+/// No honest rule needs more room than that, unless it was given a length of its own beyond R (a clipping radius).
 fn breakdown(make: Make, count: usize) {
     let liars = make().withstands(count);
     assert!(2 * liars < count, "nobody withstands {liars} liars of {count}");
