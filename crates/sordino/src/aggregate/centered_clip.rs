@@ -14,7 +14,8 @@
 //! meeting moves v by at most iterations·τ, f liars of n by at most iterations·τ·f/n. So unanimous in is unanimous out
 //! only from within reach: where ‖v − vₖ‖ ≤ iterations·τ, else after as many meetings as the way takes. Told the same
 //! vectors again and again it settles; while fewer than half lie, the honest majority's pull wins far from them:
-//! withstands ⌊(n − 1)/2⌋, and where the honest are within τ of it, f liars leave it τ·f/(n − f) off. Counts every voice alike, whatever its rows. Norms and sums in f64. Not linear.
+//! withstands ⌊(n − 1)/2⌋, and where the honest are within τ of it, f liars leave it τ·f/(n − f) off. Counts every voice
+//! alike, whatever its rows. Norms and sums in f64. Not linear.
 //!
 //! # When it helps, when it hurts
 //! What is remembered is what small lies cannot fake round after round, if workers send momenta: run it with momentum
