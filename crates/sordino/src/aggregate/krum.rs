@@ -9,13 +9,14 @@
 //! a = mean of the `best` vectors of lowest score                    1: Krum; more: Multi-Krum
 //! ```
 //! # Contract
-//! Needs n ≥ 2f + 3 voices and best ≤ n − f, and refuses fewer. Withstands f liars then. Ties go to the lower index.
-//! Distances and means in f64. Counts every voice alike, whatever its rows. Not linear. O(n²d) work, O(nd) memory.
+//! Needs n ≥ 2f + 3 voices and best ≤ n − f, and refuses fewer. Withstands f liars then. Ties go to the lower index, so
+//! among equals order matters. Distances and means in f64. Counts every voice alike, whatever its rows. Not linear.
+//! O(n²d) work, O(nd) memory.
 //!
 //! # When it helps, when it hurts
-//! What it returns is one that somebody sent (or a mean of such), so it is never a mixture of liars and honest by entries.
-//! Plain Krum throws all averaging away; `best` near n − f takes most of it back. Where workers differ, it prefers those
-//! in the middle and never hears those at the edge. Lies that stay within the spread (`alie`) pass it.
+//! What it returns is one that somebody sent, or a mean of such, never a mixture of liars and honest by entries. Plain
+//! Krum throws all averaging away; `best` near n − f takes most of it back. Where workers differ, it prefers those in the
+//! middle and never hears those at the edge. Lies that stay within the spread (`alie`) pass it.
 //!
 //! # Reference
 //! Blanchard, El Mhamdi, Guerraoui, Stainer: Machine learning with adversaries (1703.02757).

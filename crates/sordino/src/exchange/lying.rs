@@ -5,19 +5,19 @@
 //!
 //! # The step
 //! ```text
-//! liars: the voices of the last `liars` clients;   m, s = mean and standard deviation of the h honest vectors, by entries
+//! liars: the voices of the last `liars` clients;   m, s = mean and deviation of the h honest vectors, entry by entry
 //! sign_flip       v ← −scale·v
 //! alie            v ← m − z·s,   Φ(z) = (h − ⌊n/2⌋ − 1 + f)/h   for f liars of n voices, at least 0
 //! inner_product   v ← −ε·m
 //! random          v ← deviation·√(mean of ‖honest‖²/d)·N(0, I),   a draw of its own for every liar
 //! ```
 //! # Contract
-//! A liar is understood to have said what it would have given honestly, so it remembers nothing of its lies; the honest are
-//! not touched. Without liars nothing is. What liars must know of the honest is told at `finish`, before the payload
-//! travels: the server hears every honest vector in the order of voices, computes in f64 and tells all ranks; these words
-//! are counted as control and are no part of training's bytes. So nothing depends on which rank speaks for whom. Liars
-//! have the highest client ids, so they are the last of every rank's voices: messages of a rank are still sent in the
-//! order of clients, in which a star hears them. Where nobody honest speaks, m, s and the norm are 0. Asides and
+//! A liar is understood to have said what it would have given honestly, so it remembers nothing of its lies; the honest
+//! are not touched. Without liars nothing is. What liars must know of the honest is told at `finish`, before the payload
+//! travels: the server hears every honest vector in the order of voices, computes in f64 and tells all ranks. These
+//! words are counted as control and are no part of training's bytes, and nothing depends on which rank speaks for whom.
+//! Liars have the highest client ids, so they are the last of every rank's voices: messages of a rank are still sent in
+//! the order of clients, in which a star hears them. Where nobody honest speaks, m, s and the norm are 0. Asides and
 //! buffers are told honestly.
 //!
 //! # When it helps, when it hurts
@@ -26,8 +26,8 @@
 //! all: set it); `inner_product` turns the mean around while it stays close. Costs a dense copy of all honest vectors.
 //!
 //! # Reference
-//! Baruch, Baruch, Goldberg: A little is enough (1902.06156). Xie, Koyejo, Gupta: Fall of empires (1903.03936). Blanchard
-//! et al. (1703.02757) for the others.
+//! Baruch, Baruch, Goldberg: A little is enough (1902.06156). Xie, Koyejo, Gupta: Fall of empires (1903.03936).
+//! Blanchard et al. (1703.02757) for the others.
 //!
 //! # Deviations from the paper
 //! It decorates the exchange and not the fabric: ports see encoded bytes, and an attack is defined on vectors. The
