@@ -12,8 +12,8 @@
 //! # Contract
 //! One liar spoils one bucket: withstands what `then` withstands of ⌈n/s⌉. The order of voices decides who shares a
 //! bucket, so it is not blind to order; every rank draws the same buckets, and other ones every round. Where `then`
-//! weighs rows, buckets are means by rows and weigh as many as they hold. What `then` remembers is part of the checkpoint.
-//! Means in f64. Not linear. O(nd) memory.
+//! weighs rows, buckets are means by rows and weigh as many as they hold. What `then` remembers is part of the
+//! checkpoint. Means in f64. Not linear. O(nd) memory.
 //!
 //! # When it helps, when it hurts
 //! Where workers differ, robust rules take the unusual for liars; means of two differ half as much (in variance), and

@@ -15,8 +15,8 @@
 //!
 //! # When it helps, when it hurts
 //! What it returns is one that somebody sent, or a mean of such, never a mixture of liars and honest by entries. Plain
-//! Krum throws all averaging away; `best` near n − f takes most of it back. Where workers differ, it prefers those in the
-//! middle and never hears those at the edge. Lies that stay within the spread (`alie`) pass it.
+//! Krum throws all averaging away; `best` near n − f takes most of it back. Where workers differ, it prefers those in
+//! the middle and never hears those at the edge. Lies that stay within the spread (`alie`) pass it.
 //!
 //! # Reference
 //! Blanchard, El Mhamdi, Guerraoui, Stainer: Machine learning with adversaries (1703.02757).

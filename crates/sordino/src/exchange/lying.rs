@@ -13,12 +13,12 @@
 //! ```
 //! # Contract
 //! A liar is understood to have said what it would have given honestly, so it remembers nothing of its lies; the honest
-//! are not touched. Without liars nothing is. What liars must know of the honest is told at `finish`, before the payload
-//! travels: the server hears every honest vector in the order of voices, computes in f64 and tells all ranks. These
-//! words are counted as control and are no part of training's bytes, and nothing depends on which rank speaks for whom.
-//! Liars have the highest client ids, so they are the last of every rank's voices: messages of a rank are still sent in
-//! the order of clients, in which a star hears them. Where nobody honest speaks, m, s and the norm are 0. Asides and
-//! buffers are told honestly.
+//! are not touched. Without liars nothing is. What liars must know of the honest is told at `finish`, before the
+//! payload travels: the server hears every honest vector in the order of voices, computes in f64 and tells all ranks.
+//! These words are counted as control and are no part of training's bytes, and nothing depends on which rank speaks for
+//! whom. Liars have the highest client ids, so they are the last of every rank's voices: messages of a rank are still
+//! sent in the order of clients, in which a star hears them. Where nobody honest speaks, m, s and the norm are 0.
+//! Asides and buffers are told honestly.
 //!
 //! # When it helps, when it hurts
 //! Shows what an aggregator withstands. `sign_flip` and `random` are crude and found by every robust rule; `alie` hides
