@@ -9,6 +9,7 @@ mod round;
 mod seats;
 mod session;
 mod store;
+mod voice;
 mod worker;
 
 pub use beside::Lanes;

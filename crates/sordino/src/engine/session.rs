@@ -9,7 +9,7 @@ use crate::aggregate::Aggregator;
 use crate::base::{Result, State};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
-use crate::exchange::Exchange;
+use crate::exchange::{Attack, Exchange};
 use crate::fabric::{Clock, Port};
 use crate::feedback::Feedback;
 use crate::local::{Local, Meeting};
@@ -42,6 +42,8 @@ pub struct Parts {
     pub aggregator: Box<dyn Aggregator>,
     /// How agreement is reached.
     pub exchange: Box<dyn Exchange>,
+    /// How the last so many voices lie, if they do.
+    pub attack: Option<(Attack, usize)>,
     /// The exchange and the aggregator of what travels beside, dense.
     pub lanes: Lanes,
     /// Who takes part.

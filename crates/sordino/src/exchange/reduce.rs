@@ -177,7 +177,7 @@ impl Scatter {
         let (mut part, mut mine) = (std::mem::take(&mut self.part), std::mem::take(&mut self.mine));
         part.resize(own.len(), 0.0);
         mine.resize(own.len(), 0.0);
-        aggregator.begin(&Gathering { len: own.len(), ..*gathering });
+        aggregator.begin(&Gathering { len: own.len(), ..*gathering })?;
         let first = phase * size;
         for from in 0..size {
             if from == rank {

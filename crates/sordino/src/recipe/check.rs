@@ -57,6 +57,14 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "offer displacement",
         );
     }
+    if payload == Payload::Parameters && aggregator.remembers() {
+        return refuse(
+            "payload",
+            "aggregate",
+            "it pulls everybody towards what was agreed last, which for parameters is the model before the round",
+            "offer displacement",
+        );
+    }
     match exchange::plan(recipe.choice("exchange")?)? {
         Plan::Reduce => {
             if codec.linear().is_none() {

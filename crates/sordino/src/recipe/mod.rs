@@ -168,7 +168,7 @@ impl Recipe {
 
     /// What ranks talk through.
     pub fn medium(&self) -> Result<Medium> {
-        fabric::build(self.choice("fabric")?)
+        fabric::build(&axes::attack(self.choice("fabric")?)?.0)
     }
 
     /// Who takes part: federated clients where it is not everyone.
@@ -193,6 +193,7 @@ impl Recipe {
             feedback: feedback::build(self.choice("feedback")?)?,
             aggregator: aggregate::build(self.choice("aggregate")?)?,
             exchange: build_exchange(self.choice("exchange")?, &self.choice("feedback")?.name)?,
+            attack: axes::attack(self.choice("fabric")?)?.1,
             lanes: self.lanes()?,
             participation: participation::build(self.choice("participation")?)?,
             outer: optim::build_outer(self.choice("outer")?)?,

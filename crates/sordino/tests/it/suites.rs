@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sordino::Result;
+use sordino::aggregate::{Aggregator, Gathering, Mean};
 use sordino::grammar::Element;
 use sordino::testing;
 use sordino::workload::{Deal, Logistic, Polynomial, Quadratic, SparseRows, Task};
@@ -13,9 +15,51 @@ fn element(text: &str) -> Element {
 
 #[test]
 fn every_aggregator_keeps_its_contract() {
-    for entry in aggregate::ENTRIES {
-        testing::aggregate::suite(&|| aggregate::build(&element(entry.name)).unwrap());
+    let set = [
+        "bucketing(3, then=geometric)",
+        "bucketing(2, then=centered_clip(1))",
+        "bucketing(2, then=krum(liars=1, best=2))",
+        "bucketing(1, then=weighted)",
+        "centered_clip(0.1, iterations=1)",
+        "centered_clip(10)",
+        "geometric(1)",
+        "geometric(60, eps=0.1)",
+        "krum(liars=0, best=3)",
+        "krum(liars=2, best=4)",
+        "trimmed(0.4)",
+        "trimmed(0)",
+    ];
+    for text in aggregate::ENTRIES.iter().map(|e| e.name).chain(set) {
+        testing::aggregate::suite(&|| aggregate::build(&element(text)).unwrap());
     }
+}
+
+/// The mean, saying of itself what the median may say.
+#[derive(Default)]
+struct Boastful(Mean);
+
+impl Aggregator for Boastful {
+    fn begin(&mut self, gathering: &Gathering) -> Result<()> {
+        self.0.begin(gathering)
+    }
+
+    fn add(&mut self, vector: &[f32], weight: f32) {
+        self.0.add(vector, weight);
+    }
+
+    fn finish(&mut self, out: &mut [f32]) {
+        self.0.finish(out);
+    }
+
+    fn withstands(&self, workers: usize) -> usize {
+        workers.saturating_sub(1) / 2
+    }
+}
+
+#[test]
+#[should_panic(expected = "1 liars of 3 at 1e6 together moved it by")]
+fn a_mean_that_boasts_of_withstanding_liars_is_found_out() {
+    testing::aggregate::suite(&|| Box::new(Boastful::default()));
 }
 
 #[test]
