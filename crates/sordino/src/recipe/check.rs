@@ -4,6 +4,7 @@ mod federated;
 mod private;
 
 use super::Recipe;
+use crate::aggregate::Aggregator;
 use crate::base::{Error, Layout, Result, Role, Tensor};
 use crate::compress::{self, Class};
 use crate::exchange::{self, Plan};
@@ -49,21 +50,8 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     let square = Layout::new([Tensor::new("square", &[64, 64], Role::Weight)]);
     let class = codec.class(&square);
     let faithful = class == Class::Lossless || recipe.choice("compress")?.name == "half";
-    if payload == Payload::Parameters && (!faithful || remembers) {
-        return refuse(
-            "payload",
-            if remembers { "feedback" } else { "compress" },
-            "what is agreed replaces the model, so whatever is left unsaid is lost from it",
-            "offer displacement",
-        );
-    }
-    if payload == Payload::Parameters && aggregator.remembers() {
-        return refuse(
-            "payload",
-            "aggregate",
-            "it pulls everybody towards what was agreed last, which for parameters is the model before the round",
-            "offer displacement",
-        );
+    if payload == Payload::Parameters {
+        parameters(faithful, remembers, &*aggregator, &refuse)?;
     }
     match exchange::plan(recipe.choice("exchange")?)? {
         Plan::Reduce => {
@@ -119,6 +107,27 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     local(recipe, payload, &refuse)?;
     federated::check(recipe, &*memory, &refuse)?;
     private::check(recipe, class, &refuse)
+}
+
+/// What offering parameters asks of the other choices.
+fn parameters(faithful: bool, remembers: bool, aggregator: &dyn Aggregator, refuse: &Refuse) -> Result<()> {
+    if !faithful || remembers {
+        return refuse(
+            "payload",
+            if remembers { "feedback" } else { "compress" },
+            "what is agreed replaces the model, so whatever is left unsaid is lost from it",
+            "offer displacement",
+        );
+    }
+    if aggregator.remembers() {
+        return refuse(
+            "payload",
+            "aggregate",
+            "it pulls everybody towards what was agreed last, which for parameters is the model before the round",
+            "offer displacement",
+        );
+    }
+    Ok(())
 }
 
 /// What local work asks of the other choices.

@@ -244,7 +244,9 @@ fn two_all_reduces_of_factors_are_all_that_travels() {
     let offer = |rank: usize, _| normals(rank as u64, of.len());
     let ranks = Run { layout: &of, offer: &offer, rank, feedback: false, stop: None }.over(size, 1);
     let mut ledger = Ledger::default();
-    ranks.iter().for_each(|(_, theirs)| ledger.merge(theirs));
+    for (_, theirs) in &ranks {
+        ledger.merge(theirs);
+    }
     let (sent, received) = ledger.busiest(size, None);
     let shorts = 4 * rank * (100 + 200) + 4 * rank * (64 + 27) + 4 * 17;
     let ideal = 2 * (size - 1) * shorts / size;
