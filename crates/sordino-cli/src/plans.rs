@@ -153,7 +153,7 @@ fn length(
     };
     // Those whose steps count at the same time.
     let voices = participation.expected(workers);
-    let epoch = (rows as f64 / (batch_rows as f64 * voices).max(1.0)).max(1.0);
+    let epoch = (rows as f64 / (batch_rows as f64 * voices).max(1.0)).floor().max(1.0);
     let pass = epoch_of(held, if batch_rows == 0 { Batch::Full } else { Batch::Rows(batch_rows) });
     let steps = match (given, scale.epochs) {
         (_, Some(epochs)) if epochs > 0.0 && epochs.is_finite() => ((epochs * epoch).round() as u64).max(1),
