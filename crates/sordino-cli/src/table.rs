@@ -34,7 +34,7 @@ pub fn table(runs: &[(String, Summary)]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     // With more workers than cores, wall-clock seconds include waiting for a core.
-    let crowded = runs.iter().find(|(_, s)| s.cores > 0 && s.workers > s.cores).map(|(_, s)| (s.workers, s.cores));
+    let crowded = runs.iter().find(|(_, s)| s.cores > 0 && s.workers > s.cores && !s.simulated).map(|(_, s)| (s.workers, s.cores));
     let mut header = vec![
         "method",
         "accuracy",
@@ -90,6 +90,9 @@ pub fn table(runs: &[(String, Summary)]) -> String {
             "\nfederated: bytes are those of one place at the server's table, whoever sits there; worst tenth: the mean loss of \
              the tenth of the clients with the largest.",
         );
+    }
+    if runs.iter().any(|(_, s)| s.simulated) {
+        text.push_str("\nfabric=sim: seconds are those of the simulated world.");
     }
     if private {
         text.push_str("\nepsilon: spent, at the run's privacy.delta; - where nothing is hidden or the noise is 0.");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sordino::base::{Kind, Layout, Ledger, Party};
 use sordino::engine::{Session, Times, Told, Worker};
 use sordino::exchange::{decree, report};
-use sordino::fabric::{Clock, Port};
+use sordino::fabric::{Clock, Medium, Port};
 use sordino::workload::{Split, Start, Task, Workload};
 use sordino::{Error, Result};
 
@@ -159,6 +159,7 @@ impl Desk {
             clients: self.seats.and(Some(kept.clients)),
             client_loss_worst: last.client_loss_worst,
             client_loss_spread: last.client_loss_spread,
+            simulated: !matches!(plan.recipe.medium()?, Medium::Threads),
             epsilon: last.epsilon,
             diverged: diverged || !finite,
             bytes_sent_per_worker: sent,
