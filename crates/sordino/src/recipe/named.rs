@@ -140,18 +140,6 @@ pub const ROWS: &[Row] = &[
         notes: "Clients count alike; the sum is divided by the expected number of clients.",
     },
     Row {
-        name: "dp-sgd",
-        about: "gradients clipped row by row, with noise, on Poisson batches",
-        paper: "DP-SGD, arXiv 1607.00133",
-        choices: &[
-            ("local", "descent(batch=poisson(32), estimate=per_sample)"),
-            ("payload", "gradient"),
-            ("exchange", "reduce"),
-            ("privacy", "gaussian(unit=sample)"),
-        ],
-        notes: "Each worker hides its own rows from everybody, the other workers included.",
-    },
-    Row {
         name: "ef-sgd",
         about: "scaled sign both ways with error feedback on workers and server",
         paper: "EF-signSGD, arXiv 1901.09847; the baseline of SAEF, arXiv 2008.05823",
@@ -174,21 +162,6 @@ pub const ROWS: &[Row] = &[
             ("feedback", "ef21"),
         ],
         notes: "Shifts start at 0. The theory is for full local gradients: set local.batch=full.",
-    },
-    Row {
-        name: "fedadam",
-        about: "federated averaging with Adam on the server",
-        paper: "FedOpt, arXiv 2003.00295",
-        choices: &[
-            ("optim", "sgd(momentum=0)"),
-            ("local", "descent(state=reset)"),
-            ("schedule", "epochs(1)"),
-            ("aggregate", "weighted"),
-            ("exchange", "star"),
-            ("participation", "sampled(10)"),
-            ("outer", "fedadam"),
-        ],
-        notes: "No bias correction; tau 0.001 and the betas are the paper's, the server rate is to be tuned.",
     },
     Row {
         name: "fedavg",
@@ -232,21 +205,6 @@ pub const ROWS: &[Row] = &[
             ("participation", "sampled(10)"),
         ],
         notes: "The paper tries mu from 0.001 to 1.",
-    },
-    Row {
-        name: "fedyogi",
-        about: "federated averaging with Yogi on the server",
-        paper: "FedOpt, arXiv 2003.00295",
-        choices: &[
-            ("optim", "sgd(momentum=0)"),
-            ("local", "descent(state=reset)"),
-            ("schedule", "epochs(1)"),
-            ("aggregate", "weighted"),
-            ("exchange", "star"),
-            ("participation", "sampled(10)"),
-            ("outer", "fedyogi"),
-        ],
-        notes: "No bias correction; tau 0.001 and the betas are the paper's, the server rate is to be tuned.",
     },
     Row {
         name: "local-sgd",
