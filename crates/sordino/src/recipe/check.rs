@@ -130,6 +130,14 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "set optim=sgd(momentum=0) without clip, max_norm or decay",
         );
     }
+    if recipe.choice("local")?.name == "scaffold" && (recipe.choice("aggregate")?.name != "mean" || by_expected) {
+        return refuse(
+            "local",
+            "aggregate",
+            "the mean of all clients' variates is kept by adding up means of what they changed by",
+            "use aggregate=mean",
+        );
+    }
     federated::check(recipe, &*memory, &refuse)?;
     private::check(recipe, class, &refuse)
 }

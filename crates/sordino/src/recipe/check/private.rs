@@ -54,6 +54,14 @@ pub fn check(recipe: &Recipe, class: Class, refuse: &Refuse) -> Result<()> {
             );
         }
     }
+    if recipe.choice("payload")?.name == "parameters" {
+        return refuse(
+            "privacy",
+            "payload",
+            "what is bounded replaces the model, which would be cut to the length of one contribution",
+            "offer displacement",
+        );
+    }
     if participation.federated() && participation.poisson(1).is_none() {
         return refuse(
             "privacy",
