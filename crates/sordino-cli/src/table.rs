@@ -34,7 +34,10 @@ pub fn table(runs: &[(String, Summary)]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     // With more workers than cores, wall-clock seconds include waiting for a core.
-    let crowded = runs.iter().find(|(_, s)| s.cores > 0 && s.workers > s.cores && !s.simulated).map(|(_, s)| (s.workers, s.cores));
+    let crowded = runs
+        .iter()
+        .find(|(_, s)| s.cores > 0 && s.workers > s.cores && !s.simulated)
+        .map(|(_, s)| (s.workers, s.cores));
     let mut header = vec![
         "method",
         "accuracy",

@@ -1,6 +1,7 @@
 //! Everything a worker remembers, and back.
 
-use super::worker::{Times, Worker};
+use super::told::Times;
+use super::worker::Worker;
 use crate::base::{Error, Result, State};
 use crate::optim::Transform as _;
 

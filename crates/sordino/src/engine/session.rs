@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::beside::Lanes;
 use super::round;
-use super::worker::{Told, Worker};
+use super::told::Told;
+use super::worker::Worker;
 use crate::aggregate::Aggregator;
 use crate::base::{Result, State};
 use crate::buffers::Buffers;

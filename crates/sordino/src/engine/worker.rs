@@ -8,6 +8,7 @@ use super::premises::Premises;
 use super::seats::{Guests, Seats, epoch_of};
 use super::session::Parts;
 use super::store::{Memory, Store};
+use super::told::{Times, Told};
 use crate::aggregate::Aggregator;
 use crate::base::{Aside, Error, Layout, Purpose, Result};
 use crate::buffers::Buffers;
@@ -21,48 +22,6 @@ use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::schedule::{self, Facts, Schedule};
 use crate::workload::{Batch, Workload};
-
-/// What a round found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Told {
-    /// Rounds done.
-    pub rounds: u64,
-    /// Local steps done.
-    pub steps: u64,
-    /// Local steps of this round.
-    pub silence: u64,
-    /// The rate of the round's first step.
-    pub rate: f64,
-    /// Mean mini-batch loss of this worker over the round.
-    pub loss: f64,
-    /// How many of the round's steps were shortened by clipping.
-    pub clipped: u64,
-    /// How many rows were clipped one by one.
-    pub clipped_rows: u64,
-    /// How many offers of this rank were shortened by clipping before they were sent.
-    pub shortened: u64,
-    /// How many voices this rank spoke for.
-    pub spoke: u64,
-    /// How many spoke in all.
-    pub voices: u64,
-    /// ‖what the feedback remembers‖.
-    pub residual_norm: Option<f64>,
-    /// What has been spent of privacy so far, where anything hides contributions.
-    pub epsilon: Option<f64>,
-    /// What rank 0 decided for everybody.
-    pub flags: u8,
-}
-
-/// Where a worker's time went, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Times {
-    /// In local steps.
-    pub compute: f64,
-    /// Processor time in local steps.
-    pub cpu: f64,
-    /// In sharing and from `close` to the end of the round, waiting included.
-    pub close: f64,
-}
 
 /// One worker of a run: a rank that speaks for itself, or for the federated clients it plays.
 pub struct Worker {
@@ -370,7 +329,7 @@ impl Worker {
             ranks: port.size(),
             remembering,
             hides_absence: self.guard.as_ref().is_some_and(Guard::hides_absence),
-            aside: 4 * self.asides.iter().map(|a| a.values.len() as u64).sum::<u64>(),
+            beside: 4 * self.lanes().iter().map(|(_, len)| *len as u64).sum::<u64>(),
         });
         if !self.aggregator.weighs() {
             self.seats.weights.clear();
@@ -379,6 +338,9 @@ impl Worker {
         exchange::invite(port, &Purpose::Payload, frame, &self.model, asked);
         for (name, list) in self.local.told() {
             exchange::invite(port, &Purpose::Aside(name.into()), frame, list, asked);
+        }
+        if !self.common.is_empty() {
+            exchange::invite(port, &Purpose::Buffers, frame, &self.common, asked);
         }
         Ok(())
     }

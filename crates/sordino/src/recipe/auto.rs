@@ -192,7 +192,7 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     if recipe.choice("payload")?.name == "auto" {
         let plain = codec.name == "dense" && codec.named.is_empty();
         let plain = plain && recipe.choice("feedback")?.name == "none" && recipe.choice("exchange")?.name != "star";
-        let plain = plain && participation.name == "everyone";
+        let plain = plain && participation.name == "everyone" && privacy.name == "none";
         recipe.choose("payload", &Element::word(if plain { "parameters" } else { "displacement" }))?;
     }
     if matches!(exchange::plan(recipe.choice("exchange")?)?, Plan::Auto) {

@@ -95,7 +95,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
         Plan::Gather => {}
         Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is checked")),
     }
-    let by_expected = recipe.choice("aggregate")?.named.get("by").is_some_and(|by| by.to_string() == "expected");
+    let by_expected = divides_by_expected(recipe)?;
     if recipe.choice("feedback")?.name == "ef21" && (recipe.choice("aggregate")?.name != "mean" || by_expected) {
         return refuse(
             "feedback",
@@ -130,6 +130,11 @@ fn parameters(faithful: bool, remembers: bool, aggregator: &dyn Aggregator, refu
     Ok(())
 }
 
+/// Whether the mean divides by how many speak on average.
+fn divides_by_expected(recipe: &Recipe) -> Result<bool> {
+    Ok(recipe.choice("aggregate")?.named.get("by").is_some_and(|by| by.to_string() == "expected"))
+}
+
 /// What local work asks of the other choices.
 fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
     let needs = optim::build(recipe.choice("optim")?)?.chain.needs();
@@ -160,6 +165,16 @@ fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
             "payload",
             "control variates correct local steps, and where gradients are offered there are none",
             "offer displacement, or set local=descent",
+        );
+    }
+    if recipe.choice("local")?.name == "scaffold"
+        && (recipe.choice("aggregate")?.name != "mean" || divides_by_expected(recipe)?)
+    {
+        return refuse(
+            "local",
+            "aggregate",
+            "the mean of all clients' variates is kept by adding up means of what they changed by",
+            "use aggregate=mean",
         );
     }
     if recipe.choice("local")?.name == "scaffold" && !sgd_without_momentum(recipe)? {

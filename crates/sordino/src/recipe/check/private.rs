@@ -15,6 +15,14 @@ pub fn check(recipe: &Recipe, class: Class, refuse: &Refuse) -> Result<()> {
     if mechanism.unit() == Unit::Sample {
         rows(recipe, per_sample, refuse)?;
     }
+    if recipe.choice("payload")?.name == "parameters" {
+        return refuse(
+            "privacy",
+            "payload",
+            "what is bounded replaces the model, which would be cut to the length of one contribution",
+            "offer displacement",
+        );
+    }
     if participation.federated() && participation.poisson(1).is_none() {
         return refuse(
             "privacy",
