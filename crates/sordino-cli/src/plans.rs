@@ -30,7 +30,7 @@ pub struct Planned {
 
 /// Plans one run of `method` (a row, a recipe file, or either followed by its own choices) for one seed.
 pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
-    let mut words = method.split_whitespace();
+    let mut words = words(method).into_iter();
     let name = words.next().context("a method is needed, an empty one came")?;
     let own: Vec<&str> = words.collect();
     let is_file = Path::new(name).extension().is_some_and(|e| e == "toml");
@@ -63,7 +63,8 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     } else {
         recipe.choose("task", &own_task)?;
     }
-    for set in own.iter().copied().chain(scale.sets.iter().map(String::as_str)) {
+    // What is set for all methods first: what a method carries itself is the more particular.
+    for set in scale.sets.iter().map(String::as_str).chain(own.iter().copied()) {
         recipe.set(set)?;
     }
 
@@ -119,6 +120,19 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         cores: cores(),
     };
     Ok(Planned { label, plan, made })
+}
+
+/// The words of a method: at spaces outside parentheses, so that `krum(3, best=2)` is one.
+fn words(method: &str) -> Vec<&str> {
+    let (mut words, mut from, mut depth) = (Vec::new(), 0, 0i32);
+    for (at, c) in method.char_indices().chain([(method.len(), ' ')]) {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        if c.is_whitespace() && (depth <= 0 || at == method.len()) {
+            words.extend(Some(method[from..at].trim()).filter(|word| !word.is_empty()));
+            from = at;
+        }
+    }
+    words
 }
 
 /// How long a run is.
