@@ -280,11 +280,12 @@ impl Bench<'_> {
         self.session.load(&checkpoint::load_rank(out, self.rank)?)?;
         let (whole, rank) = (ledger_of(&manifest.flows)?, self.rank);
         let mine = |party| party == Party::Worker(rank) || (party == Party::Server && rank == 0);
+        let waited = self.session.worker().times().waited;
         if let Some(meter) = self.session.port().meter() {
             for (link, flow) in whole.flows().filter(|(link, _)| mine(link.from)) {
                 meter.ledger.restore(link.clone(), *flow);
             }
-            meter.wait = manifest.clocks.get(&format!("wait-{}", self.rank)).copied().unwrap_or(0.0);
+            meter.wait = manifest.clocks.get(&format!("wait-{}", self.rank)).map_or(0.0, |wait| wait - waited);
         }
         // A run that was at its end already has no round left that would look at the model.
         let model = self.session.evaluated(workload)?;
@@ -350,16 +351,18 @@ impl Bench<'_> {
     }
 
     fn tell(&self, told: &Told, observer: &dyn Observer) {
-        let accuracy = {
+        let (accuracy, loss) = {
             let mut kept = self.desk.kept();
-            kept.told = Some(*told);
-            kept.accuracy
+            // A rank that played nobody in this round has no loss of its own to tell.
+            let loss = kept.told.map_or(told.loss, |before| if told.spoke == 0 { before.loss } else { told.loss });
+            kept.told = Some(Told { loss, ..*told });
+            (kept.accuracy, loss)
         };
         observer.round(&Progress {
             steps: told.steps,
             total: self.plan.steps,
             rounds: told.rounds,
-            loss: told.loss,
+            loss,
             accuracy,
             epsilon: told.epsilon,
         });
@@ -396,10 +399,10 @@ impl Bench<'_> {
 
     /// This rank's account.
     fn account(&mut self, told: Option<&Told>) -> Account {
-        let Times { compute, cpu, close } = self.session.worker().times();
+        let Times { compute, cpu, close, waited } = self.session.worker().times();
         let (wait, flows) = match self.session.port().meter() {
-            Some(meter) => (meter.wait, flows_of(&meter.ledger)),
-            None => (0.0, Vec::new()),
+            Some(meter) => (waited + meter.wait, flows_of(&meter.ledger)),
+            None => (waited, Vec::new()),
         };
         let clip = told.map_or(0.0, |t| {
             if self.plan.recipe.clips_rows() {

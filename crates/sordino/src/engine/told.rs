@@ -40,4 +40,6 @@ pub struct Times {
     pub cpu: f64,
     /// In sharing and from `close` to the end of the round, waiting included.
     pub close: f64,
+    /// Of that, waiting for reports of federated clients on a virtual clock.
+    pub waited: f64,
 }

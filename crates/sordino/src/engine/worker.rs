@@ -395,6 +395,7 @@ impl Worker {
         self.round += 1;
         self.step += self.silence;
         self.clock.advance(self.seats.seconds);
+        self.times.waited += self.seats.seconds;
         self.talked_since(began);
         let tally = std::mem::take(&mut self.tally);
         Ok(Told {
