@@ -16,7 +16,10 @@ impl Worker {
         }
         let rate = self.previous_rate.map_or(f64::NAN, |r| r);
         state.put_numbers("position", &[self.round, self.step, rate.to_bits()]);
-        state.put_numbers("times", &[self.times.compute, self.times.cpu, self.times.close, self.times.waited].map(f64::to_bits));
+        state.put_numbers(
+            "times",
+            &[self.times.compute, self.times.cpu, self.times.close, self.times.waited].map(f64::to_bits),
+        );
         let part = |save: &dyn Fn(&mut State)| {
             let mut inner = State::default();
             save(&mut inner);

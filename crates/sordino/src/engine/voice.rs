@@ -4,7 +4,7 @@ use super::beside::Table;
 use super::seats::{NOBODY, draws_of, steps_of};
 use super::worker::Worker;
 use crate::base::{Purpose, Result, State};
-use crate::exchange::{Talk, Voice};
+use crate::exchange::Voice;
 use crate::fabric::Port;
 use crate::local::{Ground, Spent};
 use crate::optim::Transform;
@@ -98,19 +98,8 @@ impl Worker {
     /// The voice that has the floor says what it gives, and what goes beside it.
     pub(super) fn speak(&mut self, port: &mut dyn Port, flags: u8) -> Result<()> {
         let (frame, voice) = (self.frame(flags), self.voice);
-        let mut talk = Talk {
-            port: &mut *port,
-            compressor: &mut *self.compressor,
-            aggregator: &mut *self.aggregator,
-            layout: &self.layout,
-            seed: self.seed,
-            frame,
-            purpose: &Purpose::Payload,
-            voices: &self.seats.voices,
-            expected: self.seats.expected,
-            clients: self.seats.clients,
-            weights: &self.seats.weights,
-        };
+        let mut table = Table { port: &mut *port, frame, seed: self.seed, seats: &self.seats };
+        let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, &self.layout);
         let given = self.guard.as_ref().map_or(&self.offer, |guard| &guard.hidden);
         self.exchange.begin(&mut talk, voice, given, &mut self.said)?;
         for aside in &self.spent.asides {
@@ -136,19 +125,8 @@ impl Worker {
     /// What all voices agreed on: fills `agreed` and `heard`, returns rank 0's flags.
     pub(super) fn agree(&mut self, port: &mut dyn Port, flags: u8) -> Result<u8> {
         let frame = self.frame(flags);
-        let mut talk = Talk {
-            port: &mut *port,
-            compressor: &mut *self.compressor,
-            aggregator: &mut *self.aggregator,
-            layout: &self.layout,
-            seed: self.seed,
-            frame,
-            purpose: &Purpose::Payload,
-            voices: &self.seats.voices,
-            expected: self.seats.expected,
-            clients: self.seats.clients,
-            weights: &self.seats.weights,
-        };
+        let mut table = Table { port: &mut *port, frame, seed: self.seed, seats: &self.seats };
+        let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, &self.layout);
         let flags = self.exchange.finish(&mut talk, &mut self.said, &mut self.agreed)?;
         let mut table = Table { port, frame, seed: self.seed, seats: &self.seats };
         self.heard.clone_from(&self.asides);
