@@ -151,7 +151,7 @@ mod tests {
 
     use sordino::fabric::Still;
     use sordino::recipe::{Defaults, check};
-    use sordino::workload::Quadratic;
+    use sordino::workload::{Deal, Logistic, Quadratic, SparseRows};
 
     use super::*;
 
@@ -224,5 +224,78 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(Still);
         let refused = run(&Quadratic::default(), &Plan { workers: 0, ..plan("qsr") }, &clock, &Nobody).unwrap_err();
         assert!(refused.to_string().contains("--workers 4"));
+    }
+
+    /// A plan of `row` with choices on top.
+    fn with(row: &str, sets: &[&str]) -> Plan {
+        let mut recipe = Recipe::named(row).unwrap();
+        sets.iter().try_for_each(|set| recipe.set(set)).unwrap();
+        recipe.resolve(&Defaults::default()).unwrap();
+        check(&recipe).unwrap();
+        Plan { recipe, ..plan("sync-sgd") }
+    }
+
+    #[test]
+    fn a_simulated_world_changes_the_seconds_and_not_the_model() {
+        let task = Quadratic { noise: 0.3, ..Quadratic::default() };
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        for row in ["qsr", "fedavg"] {
+            let on = |fabric: &str| run(&task, &with(row, &[&format!("fabric={fabric}")]), &clock, &Nobody).unwrap();
+            let (threads, sim) = (on("threads"), on("sim(step=0.1, rate=1e6)"));
+            assert_eq!(threads.model, sim.model, "{row}");
+            assert_eq!(threads.summary.bytes(), sim.summary.bytes(), "{row}");
+            assert_eq!((threads.summary.wall_seconds, threads.summary.simulated), (0.0, false));
+            assert!(sim.summary.wall_seconds > 3.0 && sim.summary.simulated, "{row}: {}", sim.summary.wall_seconds);
+            assert_eq!(format!("{:?}", on("sim(step=0.1, rate=1e6)").summary), format!("{:?}", sim.summary), "{row}");
+        }
+    }
+
+    #[test]
+    fn a_budget_of_privacy_ends_the_run_and_is_not_overdrawn() {
+        let task = Quadratic { noise: 0.3, ..Quadratic::default() };
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let sets = |epsilon: &str| {
+            let privacy = format!("privacy=gaussian(noise=3, clip=0.1, epsilon={epsilon})");
+            run(&task, &with("sync-sgd", &[&privacy, "exchange=gather"]), &clock, &Nobody).unwrap().summary
+        };
+        let (some, whole) = (sets("6"), sets("60"));
+        assert!(some.rounds > 1 && some.rounds < 40 && whole.rounds == 40, "{} {}", some.rounds, whole.rounds);
+        assert!(some.epsilon.unwrap() <= 6.0 && some.epsilon.unwrap() > 5.0, "{:?}", some.epsilon);
+        assert!(whole.epsilon.unwrap() > some.epsilon.unwrap());
+        assert_eq!(sets("6").epsilon, some.epsilon, "epsilon depends on nothing that is drawn");
+    }
+
+    #[test]
+    fn federated_points_tell_of_their_clients() {
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let shards = (0..12).map(|c| (10 * c..10 * c + 10).collect()).collect();
+        let columns: Vec<u32> = (0..120).map(|r| r % 5).collect();
+        let labels = (0..120).map(|r| if r < 110 { 1.0 } else { -1.0 }).collect();
+        let rows = SparseRows { offsets: (0..=120).collect(), columns, values: vec![1.0; 120], labels };
+        let task = Logistic {
+            name: "unlike".into(),
+            train: Arc::new(rows),
+            test: None,
+            features: 5,
+            deal: Deal::Shards(Arc::new(shards)),
+            l2: 0.01,
+            nonconvex: 0.0,
+            data: 1,
+        };
+        let ended =
+            run(&task, &with("fedavg", &["participation=sampled(4, clients=12)", "optim.rate=2"]), &clock, &Nobody)
+                .unwrap();
+        let last = ended.points.last().unwrap();
+        assert_eq!((last.reports, ended.summary.clients), (Some(4), Some(12)));
+        let worst = last.client_loss_worst.unwrap();
+        assert!(worst > 1.5 * last.train_loss, "one of twelve disagrees: {worst} {}", last.train_loss);
+        assert!(last.client_loss_spread.unwrap() > 0.1);
+        let alone = run(
+            &task,
+            &Plan { workers: 1, ..with("fedavg", &["participation=sampled(4, clients=12)", "optim.rate=2"]) },
+            &clock,
+            &Nobody,
+        );
+        assert_eq!(alone.unwrap().model, ended.model, "however many threads play them");
     }
 }
