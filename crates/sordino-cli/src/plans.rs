@@ -7,11 +7,11 @@ use anyhow::{Context, bail};
 use sordino::engine::epoch_of;
 use sordino::grammar::{Element, Value};
 use sordino::recipe::{Recipe, check};
-use sordino::workload::Batch;
+use sordino::workload::{Batch, Task};
 use sordino_lab::experiment::{Header, Plan};
 
 use crate::arguments::{Scale, WORKERS};
-use crate::tasks::{self, Length, Made};
+use crate::tasks::{self, Made};
 
 /// Rounds of a federated run unless told.
 const FEDERATED_ROUNDS: u64 = 100;
@@ -30,7 +30,7 @@ pub struct Planned {
 
 /// Plans one run of `method` (a row, a recipe file, or either followed by its own choices) for one seed.
 pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
-    let mut words = method.split_whitespace();
+    let mut words = words(method).into_iter();
     let name = words.next().context("a method is needed, an empty one came")?;
     let own: Vec<&str> = words.collect();
     let is_file = Path::new(name).extension().is_some_and(|e| e == "toml");
@@ -63,7 +63,8 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     } else {
         recipe.choose("task", &own_task)?;
     }
-    for set in own.iter().copied().chain(scale.sets.iter().map(String::as_str)) {
+    // What is set for all methods first: what a method carries itself is the more particular.
+    for set in scale.sets.iter().map(String::as_str).chain(own.iter().copied()) {
         recipe.set(set)?;
     }
 
@@ -87,31 +88,8 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let workload = made.task.workload(clients, seed)?;
     let held: Vec<f32> = (0..clients as u64).map(|client| workload.rows(client) as f32).collect();
 
-    let rows = made.task.rows();
-    let batch_rows = match recipe.choice("local")?.named.get("batch") {
-        Some(Value::Number(b)) => *b as usize,
-        Some(Value::Element(e)) if e.name == "poisson" => match e.named.get("rows").or_else(|| e.positional.first()) {
-            Some(Value::Number(b)) => *b as usize,
-            _ => 32,
-        },
-        _ => rows.div_ceil(clients),
-    };
-    // Those whose steps count at the same time.
-    let voices = participation.expected(workers);
-    let epoch = (rows as f64 / (batch_rows as f64 * voices).max(1.0)).max(1.0);
-    let pass = epoch_of(&held, if batch_rows == 0 { Batch::Full } else { Batch::Rows(batch_rows) });
-    let steps = match (scale.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?, scale.epochs) {
-        (_, Some(epochs)) if epochs > 0.0 && epochs.is_finite() => ((epochs * epoch).round() as u64).max(1),
-        (_, Some(epochs)) => bail!("--epochs must be above 0, {epochs} came"),
-        (Some(steps), None) => steps,
-        (None, None) => match (scale.rounds, entry.length) {
-            (Some(rounds), _) => steps_of(&recipe, rounds, pass)?,
-            // Steps that are silent in between make a federated run long: it is counted in rounds.
-            (None, _) if participation.federated() => steps_of(&recipe, FEDERATED_ROUNDS, pass)?,
-            (None, Length::Epochs(epochs)) => ((epochs * epoch).round() as u64).max(1),
-            (None, Length::Steps(steps)) => steps,
-        },
-    };
+    let given_steps = scale.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?;
+    let Length { steps, batch_rows, pass } = length(&recipe, scale, entry, &*made.task, &held, workers, given_steps)?;
     recipe.solve(steps, workers, &held)?;
     check(&recipe)?;
     let until_loss = scale.until.as_deref().map(until).transpose()?;
@@ -142,6 +120,68 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         cores: cores(),
     };
     Ok(Planned { label, plan, made })
+}
+
+/// The words of a method: at spaces outside parentheses, so that `krum(3, best=2)` is one.
+fn words(method: &str) -> Vec<&str> {
+    let (mut words, mut from, mut depth) = (Vec::new(), 0, 0i32);
+    for (at, c) in method.char_indices().chain([(method.len(), ' ')]) {
+        depth += i32::from(c == '(') - i32::from(c == ')');
+        if c.is_whitespace() && (depth <= 0 || at == method.len()) {
+            words.extend(Some(method[from..at].trim()).filter(|word| !word.is_empty()));
+            from = at;
+        }
+    }
+    words
+}
+
+/// How long a run is.
+struct Length {
+    /// Local steps of each worker.
+    steps: u64,
+    /// Rows of one step of one worker.
+    batch_rows: usize,
+    /// Steps of one pass over the rows of a client, on average.
+    pass: f64,
+}
+
+/// How long a run is: as told, or as its task or its federated clients suggest.
+fn length(
+    recipe: &Recipe,
+    scale: &Scale,
+    entry: &tasks::Entry,
+    task: &dyn Task,
+    held: &[f32],
+    workers: usize,
+    given: Option<u64>,
+) -> anyhow::Result<Length> {
+    let participation = recipe.participation()?;
+    let rows = task.rows();
+    let batch_rows = match recipe.choice("local")?.named.get("batch") {
+        Some(Value::Number(b)) => *b as usize,
+        Some(Value::Element(e)) if e.name == "poisson" => match e.named.get("rows").or_else(|| e.positional.first()) {
+            Some(Value::Number(b)) => *b as usize,
+            _ => 32,
+        },
+        _ => rows.div_ceil(held.len().max(1)),
+    };
+    // Those whose steps count at the same time.
+    let voices = participation.expected(workers);
+    let epoch = (rows as f64 / (batch_rows as f64 * voices).max(1.0)).floor().max(1.0);
+    let pass = epoch_of(held, if batch_rows == 0 { Batch::Full } else { Batch::Rows(batch_rows) });
+    let steps = match (given, scale.epochs) {
+        (_, Some(epochs)) if epochs > 0.0 && epochs.is_finite() => ((epochs * epoch).round() as u64).max(1),
+        (_, Some(epochs)) => bail!("--epochs must be above 0, {epochs} came"),
+        (Some(steps), None) => steps,
+        (None, None) => match (scale.rounds, entry.length) {
+            (Some(rounds), _) => steps_of(recipe, rounds, pass)?,
+            // Steps that are silent in between make a federated run long: it is counted in rounds.
+            (None, _) if participation.federated() => steps_of(recipe, FEDERATED_ROUNDS, pass)?,
+            (None, tasks::Length::Epochs(epochs)) => ((epochs * epoch).round() as u64).max(1),
+            (None, tasks::Length::Steps(steps)) => steps,
+        },
+    };
+    Ok(Length { steps, batch_rows, pass })
 }
 
 /// `loss=0.5` as a number.

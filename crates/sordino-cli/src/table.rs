@@ -34,7 +34,10 @@ pub fn table(runs: &[(String, Summary)]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     // With more workers than cores, wall-clock seconds include waiting for a core.
-    let crowded = runs.iter().find(|(_, s)| s.cores > 0 && s.workers > s.cores).map(|(_, s)| (s.workers, s.cores));
+    let crowded = runs
+        .iter()
+        .find(|(_, s)| s.cores > 0 && s.workers > s.cores && !s.simulated)
+        .map(|(_, s)| (s.workers, s.cores));
     let mut header = vec![
         "method",
         "accuracy",
@@ -49,7 +52,11 @@ pub fn table(runs: &[(String, Summary)]) -> String {
         "exchange s",
         "100 Mbit/s s",
     ];
+    let (private, federated) =
+        (runs.iter().any(|(_, s)| s.epsilon.is_some()), runs.iter().any(|(_, s)| s.client_loss_worst.is_some()));
     header.extend(crowded.map(|_| "cpu s"));
+    header.extend(federated.then_some("worst tenth"));
+    header.extend(private.then_some("epsilon"));
     table.set_header(header);
     for (label, s) in runs {
         let method = if s.diverged { format!("{label} (diverged)") } else { label.clone() };
@@ -68,6 +75,8 @@ pub fn table(runs: &[(String, Summary)]) -> String {
             seconds(s.link_seconds_100mbit),
         ];
         row.extend(crowded.map(|_| s.cpu_seconds.map_or("-".into(), seconds)));
+        row.extend(federated.then(|| s.client_loss_worst.map_or("-".into(), loss)));
+        row.extend(private.then(|| s.epsilon.map_or("-".into(), |e| format!("{e:.2}"))));
         table.add_row(row);
     }
     for column in table.column_iter_mut().skip(1) {
@@ -79,6 +88,18 @@ pub fn table(runs: &[(String, Summary)]) -> String {
     );
     text.push_str("\nfewer: against synchronous fp32 averaging at every step, over sent + received.");
     text.push_str("\n100 Mbit/s: seconds those bytes take on such a link, the busier way.");
+    if federated {
+        text.push_str(
+            "\nfederated: bytes are those of one place at the server's table, whoever sits there; worst tenth: the mean loss of \
+             the tenth of the clients with the largest.",
+        );
+    }
+    if runs.iter().any(|(_, s)| s.simulated) {
+        text.push_str("\nfabric=sim: seconds are those of the simulated world.");
+    }
+    if private {
+        text.push_str("\nepsilon: spent, at the run's privacy.delta; - where nothing is hidden or the noise is 0.");
+    }
     if let Some((workers, cores)) = crowded {
         let _ = write!(
             text,

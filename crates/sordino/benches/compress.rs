@@ -8,7 +8,7 @@
 
 use std::hint::black_box;
 
-use sordino::base::{Layout, Reader, Stream, Use, Writer};
+use sordino::base::{Layout, Reader, Role, Stream, Tensor, Use, Writer};
 use sordino::compress::{self, Coding};
 use sordino::grammar::Element;
 
@@ -32,6 +32,7 @@ const ELEMENTS: &[&str] = &[
     "orq(5)",
     "orq(9)",
     "natural",
+    "powersgd(4)",
     "clipped(1, topk)",
 ];
 
@@ -106,7 +107,9 @@ fn row(text: &str, given: &[f32], best: bool) -> Row {
             std::process::exit(2);
         }
     };
-    let layout = Layout::vector(given.len());
+    // One tensor, as square as its length allows: only powersgd sees the shape.
+    let rows = (1..=given.len().isqrt()).rev().find(|n| given.len().is_multiple_of(*n)).unwrap_or(1);
+    let layout = Layout::new([Tensor::new("x", &[rows, given.len() / rows], Role::Weight)]);
     let (stream, shared) = (Stream::new(1, Use::Encode, 0, 0), Stream::new(1, Use::Shared, 0, 0));
     let at = Coding { layout: &layout, stream: &stream, shared: &shared };
     let (mut out, mut said) = (Writer::new(), vec![0.0; given.len()]);

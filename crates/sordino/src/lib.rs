@@ -48,6 +48,7 @@ pub mod base;
 pub mod buffers;
 pub mod compress;
 pub mod engine;
+pub mod estimate;
 pub mod exchange;
 pub mod fabric;
 pub mod feedback;

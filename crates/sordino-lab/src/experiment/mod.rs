@@ -120,12 +120,14 @@ pub fn run(task: &dyn Task, plan: &Plan, clock: &Arc<dyn Clock>, observer: &dyn 
     }
 }
 
+/// One rank's end of the fabric, with the clock it goes by.
+type End = (Box<dyn Port>, Arc<dyn Clock>);
+
 /// Every rank's end of the fabric, with the clock it goes by: the one that is given, or a virtual one of its own.
 ///
 /// Federated clients have links of their own, by which the virtual clock tells when they report; the ranks that play
 /// them then talk in no time.
-fn ends(plan: &Plan, clock: &Arc<dyn Clock>) -> Result<Vec<(Box<dyn Port>, Arc<dyn Clock>)>> {
-    type End = (Box<dyn Port>, Arc<dyn Clock>);
+fn ends(plan: &Plan, clock: &Arc<dyn Clock>) -> Result<Vec<End>> {
     fn end(port: impl Port + 'static, clock: Arc<dyn Clock>) -> End {
         (Box::new(Metered::new(port, Arc::clone(&clock))), clock)
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sordino::base::{Kind, Layout, Ledger, Party};
 use sordino::engine::{Session, Times, Told, Worker};
 use sordino::exchange::{decree, report};
-use sordino::fabric::{Clock, Port};
+use sordino::fabric::{Clock, Medium, Port};
 use sordino::workload::{Split, Start, Task, Workload};
 use sordino::{Error, Result};
 
@@ -159,6 +159,7 @@ impl Desk {
             clients: self.seats.and(Some(kept.clients)),
             client_loss_worst: last.client_loss_worst,
             client_loss_spread: last.client_loss_spread,
+            simulated: !matches!(plan.recipe.medium()?, Medium::Threads),
             epsilon: last.epsilon,
             diverged: diverged || !finite,
             bytes_sent_per_worker: sent,
@@ -210,7 +211,8 @@ pub fn work(
 ) -> Result<()> {
     let rank = port.rank();
     let parts = plan.recipe.build(Arc::clone(clock))?;
-    let mut workload = task.workload(parts.participation.clients(plan.workers), plan.seed)?;
+    let workload = task.workload(parts.participation.clients(plan.workers), plan.seed)?;
+    let mut workload = plan.recipe.wrap(workload)?;
     let mut worker = Worker::new(parts, &*workload, plan.seed, rank, plan.workers, Some(plan.steps));
     worker.hide_with(entropy()?);
     if let (true, Some(out)) = (worker.federated(), &plan.out) {
@@ -278,11 +280,12 @@ impl Bench<'_> {
         self.session.load(&checkpoint::load_rank(out, self.rank)?)?;
         let (whole, rank) = (ledger_of(&manifest.flows)?, self.rank);
         let mine = |party| party == Party::Worker(rank) || (party == Party::Server && rank == 0);
+        let waited = self.session.worker().times().waited;
         if let Some(meter) = self.session.port().meter() {
             for (link, flow) in whole.flows().filter(|(link, _)| mine(link.from)) {
                 meter.ledger.restore(link.clone(), *flow);
             }
-            meter.wait = manifest.clocks.get(&format!("wait-{}", self.rank)).copied().unwrap_or(0.0);
+            meter.wait = manifest.clocks.get(&format!("wait-{}", self.rank)).map_or(0.0, |wait| wait - waited);
         }
         // A run that was at its end already has no round left that would look at the model.
         let model = self.session.evaluated(workload)?;
@@ -348,16 +351,18 @@ impl Bench<'_> {
     }
 
     fn tell(&self, told: &Told, observer: &dyn Observer) {
-        let accuracy = {
+        let (accuracy, loss) = {
             let mut kept = self.desk.kept();
-            kept.told = Some(*told);
-            kept.accuracy
+            // A rank that played nobody in this round has no loss of its own to tell.
+            let loss = kept.told.map_or(told.loss, |before| if told.spoke == 0 { before.loss } else { told.loss });
+            kept.told = Some(Told { loss, ..*told });
+            (kept.accuracy, loss)
         };
         observer.round(&Progress {
             steps: told.steps,
             total: self.plan.steps,
             rounds: told.rounds,
-            loss: told.loss,
+            loss,
             accuracy,
             epsilon: told.epsilon,
         });
@@ -394,13 +399,15 @@ impl Bench<'_> {
 
     /// This rank's account.
     fn account(&mut self, told: Option<&Told>) -> Account {
-        let Times { compute, cpu, close } = self.session.worker().times();
+        let Times { compute, cpu, close, waited } = self.session.worker().times();
         let (wait, flows) = match self.session.port().meter() {
-            Some(meter) => (meter.wait, flows_of(&meter.ledger)),
-            None => (0.0, Vec::new()),
+            Some(meter) => (waited + meter.wait, flows_of(&meter.ledger)),
+            None => (waited, Vec::new()),
         };
         let clip = told.map_or(0.0, |t| {
-            if self.plan.recipe.clips_steps() {
+            if self.plan.recipe.clips_rows() {
+                t.clipped_rows as f64 / (t.silence * t.spoke * self.plan.batch_rows as u64).max(1) as f64
+            } else if self.plan.recipe.clips_steps() {
                 t.clipped as f64 / (t.silence * t.spoke).max(1) as f64
             } else {
                 t.shortened as f64 / t.spoke.max(1) as f64
@@ -440,7 +447,8 @@ impl Bench<'_> {
         let speakers = self.desk.seats.unwrap_or(self.plan.workers as f64);
         let epsilon = self.session.worker().epsilon();
         let step = told.map_or(0, |t| t.steps);
-        let clips = self.plan.recipe.clips_steps() || self.plan.recipe.clips_offers();
+        let recipe = &self.plan.recipe;
+        let clips = recipe.clips_steps() || recipe.clips_offers() || recipe.clips_rows();
         let mut kept = self.desk.kept();
         kept.ledger = ledger;
         kept.cpu = accounts.iter().map(|a| a.cpu).sum();
@@ -465,7 +473,6 @@ impl Bench<'_> {
             reports: self.desk.seats.and(told.map(|t| t.voices)),
             epsilon,
             residual_norm: remembers.then_some(mean(&|a| a.residual.unwrap_or(0.0))),
-            ..Point::default()
         })
     }
 

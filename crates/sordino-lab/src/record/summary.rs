@@ -53,6 +53,9 @@ pub struct Summary {
     /// The standard deviation of the clients' losses.
     #[serde(default)]
     pub client_loss_spread: Option<f64>,
+    /// Whether seconds are those of a simulated world and not of this machine.
+    #[serde(default)]
+    pub simulated: bool,
     /// The epsilon spent, where contributions are hidden; null where it is infinite.
     #[serde(default)]
     pub epsilon: Option<f64>,

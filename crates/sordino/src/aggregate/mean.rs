@@ -21,7 +21,7 @@
 //! None.
 
 use super::{Aggregator, Gathering};
-use crate::base::flat;
+use crate::base::{Result, flat};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -53,10 +53,11 @@ impl Mean {
 }
 
 impl Aggregator for Mean {
-    fn begin(&mut self, gathering: &Gathering) {
+    fn begin(&mut self, gathering: &Gathering) -> Result<()> {
         self.sum.resize(gathering.len, 0.0);
         self.count = 0;
         self.expected = gathering.expected;
+        Ok(())
     }
 
     fn add(&mut self, vector: &[f32], _: f32) {
@@ -85,7 +86,7 @@ mod tests {
 
     fn of(aggregator: &mut dyn Aggregator, vectors: &[[f32; 2]]) -> [f32; 2] {
         let mut out = [0.0; 2];
-        aggregator.begin(&Gathering::of(2, vectors.len()));
+        aggregator.begin(&Gathering::of(2, vectors.len())).unwrap();
         for vector in vectors {
             aggregator.add(vector, 1.0);
         }

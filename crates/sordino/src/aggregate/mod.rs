@@ -1,9 +1,23 @@
 //! Many become one.
 
+mod bucketing;
+mod centered_clip;
+mod geometric;
+mod heard;
+mod krum;
 mod mean;
+mod median;
+mod trimmed;
 mod weighted;
 
+pub use bucketing::Bucketing;
+pub use centered_clip::CenteredClip;
+pub use geometric::Geometric;
+pub use heard::{Heard, middle};
+pub use krum::Krum;
 pub use mean::Mean;
+pub use median::Median;
+pub use trimmed::Trimmed;
 pub use weighted::Weighted;
 
 use crate::base::{Layout, Result, State};
@@ -34,12 +48,15 @@ impl Gathering {
 /// Makes one vector of many.
 ///
 /// # Contract
-/// `begin`, then `add` once per voice in the order of ranks or clients, then `finish`. Blind to order up to rounding (the
-/// caller fixes the order, so results do not depend on arrivals); unanimous in, unanimous out. What is remembered from
-/// one meeting to the next is part of the checkpoint.
+/// `begin`, then `add` once per voice in the order of ranks or clients, then `finish`. Blind to order up to rounding
+/// (the caller fixes the order, so results do not depend on arrivals), unless `blind_to_order` says otherwise.
+/// Unanimous in, unanimous out; what moves every vector moves the aggregate alike. One that goes on from its last
+/// aggregate (`remembers`) is unanimous once it has settled, that is after meetings enough in which the same was told,
+/// and is moved alike where what it remembers was moved too. What is remembered from one meeting to the next is part of
+/// the checkpoint. One that withstands liars is finite whatever finite vectors they send.
 pub trait Aggregator: Send {
-    /// Starts a new aggregation.
-    fn begin(&mut self, gathering: &Gathering);
+    /// Starts a new aggregation; refuses one of fewer voices than it can work with.
+    fn begin(&mut self, gathering: &Gathering) -> Result<()>;
 
     /// Takes one worker's vector; `weight` is its number of rows.
     fn add(&mut self, vector: &[f32], weight: f32);
@@ -62,6 +79,16 @@ pub trait Aggregator: Send {
         0
     }
 
+    /// Whether the order in which voices are told matters to nothing but rounding.
+    fn blind_to_order(&self) -> bool {
+        true
+    }
+
+    /// Whether it goes on from its last aggregate.
+    fn remembers(&self) -> bool {
+        false
+    }
+
     /// Puts what is remembered between meetings into `state`.
     fn save(&self, _state: &mut State) {}
 
@@ -72,7 +99,16 @@ pub trait Aggregator: Send {
 }
 
 /// Every element of the axis, in alphabetical order.
-pub const ENTRIES: &[&Entry<Box<dyn Aggregator>>] = &[&mean::ENTRY, &weighted::ENTRY];
+pub const ENTRIES: &[&Entry<Box<dyn Aggregator>>] = &[
+    &bucketing::ENTRY,
+    &centered_clip::ENTRY,
+    &geometric::ENTRY,
+    &krum::ENTRY,
+    &mean::ENTRY,
+    &median::ENTRY,
+    &trimmed::ENTRY,
+    &weighted::ENTRY,
+];
 
 /// Builds the aggregator that an element names.
 pub fn build(element: &Element) -> Result<Box<dyn Aggregator>> {

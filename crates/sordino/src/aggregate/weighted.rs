@@ -21,7 +21,7 @@
 //! None.
 
 use super::{Aggregator, Gathering};
-use crate::base::flat;
+use crate::base::{Result, flat};
 use crate::grammar::Entry;
 
 /// The registry's entry.
@@ -40,10 +40,11 @@ pub struct Weighted {
 }
 
 impl Aggregator for Weighted {
-    fn begin(&mut self, gathering: &Gathering) {
+    fn begin(&mut self, gathering: &Gathering) -> Result<()> {
         self.sum.clear();
         self.sum.resize(gathering.len, 0.0);
         self.weight = 0.0;
+        Ok(())
     }
 
     fn add(&mut self, vector: &[f32], weight: f32) {

@@ -35,6 +35,10 @@ pub enum Use {
     World = 12,
     /// Which rows a Poisson batch takes; indexed by local step.
     Inclusion = 13,
+    /// Which voices share a bucket before they are aggregated; indexed by round.
+    Buckets = 14,
+    /// The lies of a liar that draws them; indexed by round.
+    Lie = 15,
 }
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

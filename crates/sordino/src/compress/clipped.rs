@@ -24,7 +24,7 @@
 //! The factor is smaller by 2⁻²³, so that rounding never lifts the norm above τ.
 
 use super::{Class, Coding, Compressor, Linear};
-use crate::base::{Layout, Reader, Result, Writer, flat};
+use crate::base::{Layout, Reader, Result, State, Writer, flat};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -52,14 +52,14 @@ impl Clipped {
         Self { tau, inner, scaled: Vec::new(), shortened: 0 }
     }
 
-    /// Writes the clipped vector to `scaled`, or answers false where it is short enough as it is.
+    /// Writes the clipped vector to `scaled`, or answers false where it is short enough as it is. The second phase of a
+    /// code clips the same vector again, so only its first counts.
     fn clip(&mut self, given: &[f32]) -> bool {
         let norm = flat::norm(given);
         if norm <= self.tau {
             return false;
         }
         let factor = self.tau / norm * (1.0 - f64::from(f32::EPSILON));
-        self.shortened += 1;
         self.scaled.clear();
         self.scaled.extend(given.iter().map(|v| (f64::from(*v) * factor) as f32));
         true
@@ -84,6 +84,7 @@ impl Compressor for Clipped {
 
     fn encode(&mut self, given: &[f32], at: &Coding, out: &mut Writer) -> Result<()> {
         let clipped = self.clip(given);
+        self.shortened += u64::from(clipped);
         self.inner.encode(if clipped { &self.scaled } else { given }, at, out)
     }
 
@@ -103,6 +104,14 @@ impl Compressor for Clipped {
     fn shortened(&mut self) -> u64 {
         std::mem::take(&mut self.shortened) + self.inner.shortened()
     }
+
+    fn save(&self, state: &mut State) {
+        self.inner.save(state);
+    }
+
+    fn load(&mut self, state: &State, layout: &Layout) -> Result<()> {
+        self.inner.load(state, layout)
+    }
 }
 
 /// Only reached through [`Compressor::linear`], which answers for the inner compressor.
@@ -113,6 +122,7 @@ impl Linear for Clipped {
 
     fn project(&mut self, given: &[f32], at: &Coding, short: &mut Vec<f32>) {
         let clipped = self.clip(given);
+        self.shortened += u64::from(clipped);
         let Self { inner, scaled, .. } = self;
         if let Some(linear) = inner.linear() {
             linear.project(if clipped { scaled } else { given }, at, short);
@@ -122,6 +132,18 @@ impl Linear for Clipped {
     fn lift(&mut self, short: &[f32], at: &Coding, out: &mut [f32]) {
         if let Some(linear) = self.inner.linear() {
             linear.lift(short, at, out);
+        }
+    }
+
+    fn two_phases(&mut self) -> bool {
+        self.inner.linear().is_some_and(Linear::two_phases)
+    }
+
+    fn refine(&mut self, given: &[f32], at: &Coding, short: &mut Vec<f32>) {
+        let clipped = self.clip(given);
+        let Self { inner, scaled, .. } = self;
+        if let Some(linear) = inner.linear() {
+            linear.refine(if clipped { scaled } else { given }, at, short);
         }
     }
 }

@@ -8,6 +8,7 @@ mod digits;
 mod half;
 mod natural;
 mod orq;
+mod powersgd;
 mod qsgd;
 mod randk;
 mod scope;
@@ -22,6 +23,7 @@ pub use dense::Dense;
 pub use half::{Format, Half};
 pub use natural::Natural;
 pub use orq::Orq;
+pub use powersgd::PowerSgd;
 pub use qsgd::{Norm, Qsgd};
 pub use randk::RandK;
 pub use scope::{Piece, Pieces, Scope};
@@ -41,6 +43,7 @@ pub const ENTRIES: &[&Entry<Box<dyn Compressor>>] = &[
     &half::ENTRY,
     &natural::ENTRY,
     &orq::ENTRY,
+    &powersgd::ENTRY,
     &qsgd::ENTRY,
     &randk::ENTRY,
     &sign::ENTRY,
@@ -203,7 +206,7 @@ pub trait Linear {
     fn lift(&mut self, short: &[f32], at: &Coding, out: &mut [f32]);
 
     /// Whether there is a second phase.
-    fn two_phases(&self) -> bool {
+    fn two_phases(&mut self) -> bool {
         false
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::seats::Seats;
 use crate::aggregate::Aggregator;
 use crate::base::{Layout, Purpose, Result, State};
-use crate::compress::Dense;
+use crate::compress::{Compressor, Dense};
 use crate::exchange::{Exchange, Frame, Talk, Voice};
 use crate::fabric::Port;
 
@@ -29,12 +29,37 @@ pub struct Beside {
     lanes: BTreeMap<Purpose, Lane>,
 }
 
-/// Where a lane talks: the port, the meeting and who is there.
+/// Where one talks: the port, the meeting and who is there.
 pub struct Table<'a> {
     pub port: &'a mut dyn Port,
     pub frame: Frame,
     pub seed: u64,
     pub seats: &'a Seats,
+}
+
+impl Table<'_> {
+    /// What a vector of this meeting is said and heard with.
+    pub fn talk<'a>(
+        &'a mut self,
+        purpose: &'a Purpose,
+        compressor: &'a mut dyn Compressor,
+        aggregator: &'a mut dyn Aggregator,
+        layout: &'a Layout,
+    ) -> Talk<'a> {
+        Talk {
+            port: &mut *self.port,
+            compressor,
+            aggregator,
+            layout,
+            seed: self.seed,
+            frame: self.frame,
+            purpose,
+            voices: &self.seats.voices,
+            expected: self.seats.expected,
+            clients: self.seats.clients,
+            weights: &self.seats.weights,
+        }
+    }
 }
 
 impl Beside {
@@ -64,7 +89,7 @@ impl Beside {
         let lane = self.lane(purpose, len)?;
         let (exchange, said, agreed) = (&mut lane.exchange, &mut lane.said, &mut lane.agreed);
         let mut dense = Dense;
-        let mut talk = talk(at, purpose, &mut lane.aggregator, &lane.layout, &mut dense);
+        let mut talk = at.talk(purpose, &mut dense, &mut *lane.aggregator, &lane.layout);
         for (voice, values) in lane.waiting.drain(..) {
             exchange.begin(&mut talk, voice, &values, said)?;
         }
@@ -89,27 +114,5 @@ impl Beside {
             lane.aggregator.load(&state.part(&purpose.to_string()), &layout)?;
         }
         Ok(())
-    }
-}
-
-fn talk<'a>(
-    at: &'a mut Table,
-    purpose: &'a Purpose,
-    aggregator: &'a mut Box<dyn Aggregator>,
-    layout: &'a Layout,
-    dense: &'a mut Dense,
-) -> Talk<'a> {
-    Talk {
-        port: &mut *at.port,
-        compressor: dense,
-        aggregator: &mut **aggregator,
-        layout,
-        seed: at.seed,
-        frame: at.frame,
-        purpose,
-        voices: &at.seats.voices,
-        expected: at.seats.expected,
-        clients: at.seats.clients,
-        weights: &at.seats.weights,
     }
 }

@@ -1,6 +1,7 @@
 //! Everything a worker remembers, and back.
 
-use super::worker::{Times, Worker};
+use super::told::Times;
+use super::worker::Worker;
 use crate::base::{Error, Result, State};
 use crate::optim::Transform as _;
 
@@ -15,7 +16,10 @@ impl Worker {
         }
         let rate = self.previous_rate.map_or(f64::NAN, |r| r);
         state.put_numbers("position", &[self.round, self.step, rate.to_bits()]);
-        state.put_numbers("times", &[self.times.compute, self.times.cpu, self.times.close].map(f64::to_bits));
+        state.put_numbers(
+            "times",
+            &[self.times.compute, self.times.cpu, self.times.close, self.times.waited].map(f64::to_bits),
+        );
         let part = |save: &dyn Fn(&mut State)| {
             let mut inner = State::default();
             save(&mut inner);
@@ -49,8 +53,8 @@ impl Worker {
         (self.round, self.step) = (round, step);
         self.compared = false;
         self.previous_rate = Some(f64::from_bits(rate)).filter(|r| !r.is_nan());
-        let [compute, cpu, close] = state.take_numbers("times")?.map(f64::from_bits);
-        self.times = Times { compute, cpu, close };
+        let [compute, cpu, close, waited] = state.take_numbers("times")?.map(f64::from_bits);
+        self.times = Times { compute, cpu, close, waited };
         self.optimizer.chain.load(&state.part("optim"), &self.layout)?;
         self.outer.load(&state.part("outer"), &self.layout)?;
         self.feedback.load(&state.part("feedback"), &self.layout)?;

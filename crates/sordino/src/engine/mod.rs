@@ -9,6 +9,8 @@ mod round;
 mod seats;
 mod session;
 mod store;
+mod told;
+mod voice;
 mod worker;
 
 pub use beside::Lanes;
@@ -16,4 +18,5 @@ pub use premises::fingerprint;
 pub use seats::epoch_of;
 pub use session::{Parts, Session};
 pub use store::{Memory, Store};
-pub use worker::{Times, Told, Worker};
+pub use told::{Times, Told};
+pub use worker::Worker;

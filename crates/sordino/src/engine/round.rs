@@ -8,7 +8,8 @@
 //! close    exchange · feedback: settle, restore · outer
 //! ```
 
-use super::worker::{Told, Worker};
+use super::told::Told;
+use super::worker::Worker;
 use crate::base::{Purpose, Result, flat};
 use crate::exchange::broadcast;
 use crate::fabric::Port;

@@ -50,8 +50,8 @@ pub struct Guests<'a> {
     pub ranks: usize,
     /// Whether clients remember anything.
     pub remembering: bool,
-    /// Bytes of asides, each way.
-    pub aside: u64,
+    /// Bytes of what travels beside the payload, each way.
+    pub beside: u64,
     /// Whether somebody must speak though nobody was drawn.
     pub hides_absence: bool,
 }
@@ -79,8 +79,8 @@ impl Seats {
         let trip = |client: &u64| Trip {
             client: *client,
             steps: steps_of(guests.schedule, guests.rows, *client, guests.batch, guests.silence),
-            down: 4 * guests.layout.len() as u64 + FRAME + guests.aside,
-            up: guests.compressor.bound(guests.layout) as u64 + FRAME + guests.aside,
+            down: 4 * guests.layout.len() as u64 + FRAME + guests.beside,
+            up: guests.compressor.bound(guests.layout) as u64 + FRAME + guests.beside,
         };
         let trips: Vec<Trip> = asked.iter().map(trip).collect();
         let (mut taken, mut seconds) = (asked.clone(), 0.0);

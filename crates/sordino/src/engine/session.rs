@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::beside::Lanes;
 use super::round;
-use super::worker::{Told, Worker};
+use super::told::Told;
+use super::worker::Worker;
 use crate::aggregate::Aggregator;
 use crate::base::{Result, State};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
-use crate::exchange::Exchange;
+use crate::exchange::{Attack, Exchange};
 use crate::fabric::{Clock, Port};
 use crate::feedback::Feedback;
 use crate::local::{Local, Meeting};
@@ -42,6 +43,8 @@ pub struct Parts {
     pub aggregator: Box<dyn Aggregator>,
     /// How agreement is reached.
     pub exchange: Box<dyn Exchange>,
+    /// How the last so many voices lie, if they do.
+    pub attack: Option<(Attack, usize)>,
     /// The exchange and the aggregator of what travels beside, dense.
     pub lanes: Lanes,
     /// Who takes part.

@@ -5,62 +5,23 @@ use std::sync::Arc;
 use super::beside::{Beside, Table};
 use super::guard::Guard;
 use super::premises::Premises;
-use super::seats::{Guests, NOBODY, Seats, draws_of, epoch_of, steps_of};
+use super::seats::{Guests, Seats, epoch_of};
 use super::session::Parts;
 use super::store::{Memory, Store};
+use super::told::{Times, Told};
 use crate::aggregate::Aggregator;
-use crate::base::{Aside, Error, Layout, Purpose, Result, State};
+use crate::base::{Aside, Error, Layout, Purpose, Result};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
-use crate::exchange::{self, Average, Exchange, Frame, Talk, Voice};
+use crate::exchange::{self, Average, Exchange, Frame, Lying, Voice};
 use crate::fabric::{Clock, Port};
 use crate::feedback::Feedback;
-use crate::local::{Ground, Local, Meeting, Spent};
+use crate::local::{Local, Meeting, Spent};
 use crate::optim::{Chain, Optimizer, Transform};
 use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::schedule::{self, Facts, Schedule};
 use crate::workload::{Batch, Workload};
-
-/// What a round found.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Told {
-    /// Rounds done.
-    pub rounds: u64,
-    /// Local steps done.
-    pub steps: u64,
-    /// Local steps of this round.
-    pub silence: u64,
-    /// The rate of the round's first step.
-    pub rate: f64,
-    /// Mean mini-batch loss of this worker over the round.
-    pub loss: f64,
-    /// How many of the round's steps were shortened by clipping.
-    pub clipped: u64,
-    /// How many offers of this rank were shortened by clipping before they were sent.
-    pub shortened: u64,
-    /// How many voices this rank spoke for.
-    pub spoke: u64,
-    /// How many spoke in all.
-    pub voices: u64,
-    /// ‖what the feedback remembers‖.
-    pub residual_norm: Option<f64>,
-    /// What has been spent of privacy so far, where anything hides contributions.
-    pub epsilon: Option<f64>,
-    /// What rank 0 decided for everybody.
-    pub flags: u8,
-}
-
-/// Where a worker's time went, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Times {
-    /// In local steps.
-    pub compute: f64,
-    /// Processor time in local steps.
-    pub cpu: f64,
-    /// In sharing and from `close` to the end of the round, waiting included.
-    pub close: f64,
-}
 
 /// One worker of a run: a rank that speaks for itself, or for the federated clients it plays.
 pub struct Worker {
@@ -74,7 +35,7 @@ pub struct Worker {
     meeting: Meeting,
     pub(super) guard: Option<Guard>,
     pub(super) batch: Batch,
-    schedule: Box<dyn Schedule>,
+    pub(super) schedule: Box<dyn Schedule>,
     participation: Box<dyn Participation>,
     pub(super) compressor: Box<dyn Compressor>,
     pub(super) aggregator: Box<dyn Aggregator>,
@@ -82,15 +43,15 @@ pub struct Worker {
     pub(super) beside: Beside,
     pub(super) buffer_rule: Buffers,
     pub(super) seed: u64,
-    rank: usize,
+    pub(super) rank: usize,
     total: Option<u64>,
     premises: Premises,
     pub(super) compared: bool,
     pub(super) average: Average,
     /// Rows of every client.
-    rows: Vec<f32>,
+    pub(super) rows: Vec<f32>,
     /// Lists that travel beside every offer, as zeros.
-    asides: Vec<Aside>,
+    pub(super) asides: Vec<Aside>,
     // What the run is at.
     pub(super) model: Vec<f32>,
     pub(super) round: u64,
@@ -104,7 +65,7 @@ pub struct Worker {
     // What lives within a round.
     pub(super) seats: Seats,
     pub(super) silence: u64,
-    voice: Voice,
+    pub(super) voice: Voice,
     pub(super) point: Vec<f32>,
     pub(super) offer: Vec<f32>,
     pub(super) said: Vec<f32>,
@@ -114,17 +75,18 @@ pub struct Worker {
     pub(super) heard: Vec<Aside>,
     /// Buffers as they were agreed on, while clients change them.
     pub(super) common: Vec<f32>,
-    spent: Spent,
-    tally: Tally,
+    pub(super) spent: Spent,
+    pub(super) tally: Tally,
 }
 
 /// What the voices of a rank add up to in a round.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    spoke: u64,
-    loss: f64,
-    clipped: u64,
-    residual_norm: Option<f64>,
+pub(super) struct Tally {
+    pub spoke: u64,
+    pub loss: f64,
+    pub clipped: u64,
+    pub clipped_rows: u64,
+    pub residual_norm: Option<f64>,
 }
 
 impl Worker {
@@ -147,7 +109,10 @@ impl Worker {
         // A full batch divides by its own rows: a message of the client with the fewest moves most with one of them.
         let (lot, drawn) = match parts.batch {
             Batch::Full => (f64::from(fewest), 1.0),
-            Batch::Rows(batch) | Batch::Poisson(batch) => (batch as f64, (batch as f64 / f64::from(fewest)).min(1.0)),
+            Batch::Rows(batch) | Batch::Poisson(batch) => {
+                let batch = (batch as f64).min(f64::from(fewest));
+                (batch, batch / f64::from(fewest))
+            }
         };
         let asked = parts.participation.poisson(ranks).unwrap_or(1.0);
         Self {
@@ -165,7 +130,10 @@ impl Worker {
             participation: parts.participation,
             compressor: parts.compressor,
             aggregator: parts.aggregator,
-            exchange: parts.exchange,
+            exchange: match parts.attack {
+                Some((attack, liars)) => Box::new(Lying::new(parts.exchange, attack, clients as usize, liars)),
+                None => parts.exchange,
+            },
             beside: Beside::new(parts.lanes),
             buffer_rule: parts.buffers,
             seed,
@@ -361,7 +329,7 @@ impl Worker {
             ranks: port.size(),
             remembering,
             hides_absence: self.guard.as_ref().is_some_and(Guard::hides_absence),
-            aside: 4 * self.asides.iter().map(|a| a.values.len() as u64).sum::<u64>(),
+            beside: 4 * self.lanes().iter().map(|(_, len)| *len as u64).sum::<u64>(),
         });
         if !self.aggregator.weighs() {
             self.seats.weights.clear();
@@ -370,6 +338,9 @@ impl Worker {
         exchange::invite(port, &Purpose::Payload, frame, &self.model, asked);
         for (name, list) in self.local.told() {
             exchange::invite(port, &Purpose::Aside(name.into()), frame, list, asked);
+        }
+        if !self.common.is_empty() {
+            exchange::invite(port, &Purpose::Buffers, frame, &self.common, asked);
         }
         Ok(())
     }
@@ -380,165 +351,8 @@ impl Worker {
     }
 
     /// Whether a client's optimizer goes on where it was when the client was asked last.
-    fn keeps_optimizer(&self) -> bool {
+    pub(super) fn keeps_optimizer(&self) -> bool {
         self.meeting == Meeting::Keep && self.payload != Payload::Gradient
-    }
-
-    /// A voice takes the floor: a client's state is checked out, and everybody begins from the model.
-    pub(super) fn enter(&mut self, voice: Voice) -> Result<()> {
-        self.voice = voice;
-        if self.seats.clients {
-            let state = self.clients.take(voice.client)?.unwrap_or_default();
-            for (name, vector) in self.feedback.own().into_iter().chain(self.local.own()) {
-                vector.clear();
-                vector.extend(state.vectors.get(name).into_iter().flatten());
-            }
-            if self.payload != Payload::Gradient {
-                self.optimizer.chain.reset();
-                if state.has("optim") {
-                    self.optimizer.chain.load(&state.part("optim"), &self.layout)?;
-                }
-            }
-            self.buffers.copy_from_slice(&self.common);
-        }
-        self.point.copy_from_slice(&self.model);
-        self.feedback.look_ahead(&mut self.point);
-        Ok(())
-    }
-
-    /// A voice that has spoken leaves the floor: a client's state is put back.
-    pub(super) fn leave(&mut self) -> Result<()> {
-        if !self.seats.clients {
-            return Ok(());
-        }
-        let mut state = State::default();
-        for (name, vector) in self.feedback.own().into_iter().chain(self.local.own()) {
-            if !vector.is_empty() {
-                state.vectors.insert(name.to_owned(), std::mem::take(vector));
-            }
-        }
-        if self.keeps_optimizer() {
-            let mut inner = State::default();
-            self.optimizer.chain.save(&mut inner);
-            state.put_all("optim", inner);
-        }
-        self.clients.put(self.voice.client, state)
-    }
-
-    /// The voices this rank speaks for.
-    pub(super) fn voices(&self) -> impl Iterator<Item = Voice> + use<> {
-        self.seats.of(self.rank)
-    }
-
-    /// The silent steps of the voice that has the floor, on our own optimizer.
-    pub(super) fn spend(&mut self, workload: &mut dyn Workload) -> Result<()> {
-        if self.voice.client == NOBODY {
-            self.offer.fill(0.0);
-            self.spent = Spent { asides: self.asides.clone(), ..Spent::default() };
-            return Ok(());
-        }
-        let (began, cpu) = (self.clock.now(), self.clock.cpu());
-        let (client, silence) = (self.voice.client, self.silence);
-        let steps = steps_of(&*self.schedule, &self.rows, client, self.batch, silence);
-        let draw = draws_of(&*self.schedule, &self.rows, client, self.batch, self.round, self.step);
-        let mut ground = Ground {
-            workload,
-            optimizer: &mut self.optimizer,
-            seed: self.seed,
-            client,
-            draw,
-            step: self.step,
-            silence,
-            layout: &self.layout,
-        };
-        self.spent = self.local.spend(&mut ground, &mut self.point, &mut self.buffers, &mut self.offer, steps)?;
-        if !self.seats.clients {
-            self.clock.worked(client, self.round, steps);
-        }
-        self.times.compute += self.clock.now() - began;
-        self.times.cpu += self.clock.cpu() - cpu;
-        Ok(())
-    }
-
-    /// What the voice that has the floor gives is bounded and hidden, where anything hides it.
-    pub(super) fn hide(&mut self) -> Result<()> {
-        let (voice, round, voices) = (self.voice, self.round, self.seats.voices.len());
-        self.guard.as_mut().map_or(Ok(()), |guard| guard.hide(voice.client, round, voices, &self.offer))
-    }
-
-    /// The voice that has the floor says what it gives, and what goes beside it.
-    pub(super) fn speak(&mut self, port: &mut dyn Port, flags: u8) -> Result<()> {
-        let (frame, voice) = (self.frame(flags), self.voice);
-        let mut talk = Talk {
-            port: &mut *port,
-            compressor: &mut *self.compressor,
-            aggregator: &mut *self.aggregator,
-            layout: &self.layout,
-            seed: self.seed,
-            frame,
-            purpose: &Purpose::Payload,
-            voices: &self.seats.voices,
-            expected: self.seats.expected,
-            clients: self.seats.clients,
-            weights: &self.seats.weights,
-        };
-        let given = self.guard.as_ref().map_or(&self.offer, |guard| &guard.hidden);
-        self.exchange.begin(&mut talk, voice, given, &mut self.said)?;
-        for aside in &self.spent.asides {
-            self.beside.say(&Purpose::Aside(aside.name.into()), voice, &aside.values)?;
-        }
-        if self.seats.clients && !self.buffers.is_empty() {
-            self.beside.say(&Purpose::Buffers, voice, &self.buffers)?;
-        }
-        self.tally.spoke += 1;
-        self.tally.loss += self.spent.loss;
-        self.tally.clipped += self.spent.clipped;
-        Ok(())
-    }
-
-    /// What was said is settled with what was given.
-    pub(super) fn settle(&mut self) {
-        let heard = self.guard.as_ref().map_or(&self.said[..], |guard| guard.heard(&self.said));
-        self.feedback.settle(&self.offer, heard);
-        self.tally.residual_norm = self.feedback.norm();
-    }
-
-    /// What all voices agreed on: fills `agreed` and `heard`, returns rank 0's flags.
-    pub(super) fn agree(&mut self, port: &mut dyn Port, flags: u8) -> Result<u8> {
-        let frame = self.frame(flags);
-        let mut talk = Talk {
-            port: &mut *port,
-            compressor: &mut *self.compressor,
-            aggregator: &mut *self.aggregator,
-            layout: &self.layout,
-            seed: self.seed,
-            frame,
-            purpose: &Purpose::Payload,
-            voices: &self.seats.voices,
-            expected: self.seats.expected,
-            clients: self.seats.clients,
-            weights: &self.seats.weights,
-        };
-        let flags = self.exchange.finish(&mut talk, &mut self.said, &mut self.agreed)?;
-        let mut table = Table { port, frame, seed: self.seed, seats: &self.seats };
-        self.heard.clone_from(&self.asides);
-        for aside in &mut self.heard {
-            let purpose = Purpose::Aside(aside.name.into());
-            let len = aside.values.len();
-            aside.values.copy_from_slice(self.beside.agree(&mut table, &purpose, len)?);
-        }
-        self.local.agree(&self.heard, self.share());
-        if self.seats.clients && !self.buffers.is_empty() {
-            let agreed = self.beside.agree(&mut table, &Purpose::Buffers, self.common.len())?;
-            self.common.copy_from_slice(agreed);
-            self.buffers.copy_from_slice(agreed);
-        }
-        Ok(flags)
-    }
-
-    /// The fraction of clients that spoke.
-    pub(super) fn share(&self) -> f32 {
-        self.seats.voices.len() as f32 / self.rows.len().max(1) as f32
     }
 
     /// What a meeting does to buffers and optimizer state of ranks that all take part.
@@ -581,6 +395,7 @@ impl Worker {
         self.round += 1;
         self.step += self.silence;
         self.clock.advance(self.seats.seconds);
+        self.times.waited += self.seats.seconds;
         self.talked_since(began);
         let tally = std::mem::take(&mut self.tally);
         Ok(Told {
@@ -590,6 +405,7 @@ impl Worker {
             rate,
             loss: if tally.spoke == 0 { f64::NAN } else { tally.loss / tally.spoke as f64 },
             clipped: tally.clipped + self.optimizer.chain.clipped_steps(),
+            clipped_rows: tally.clipped_rows,
             shortened,
             epsilon: self.epsilon(),
             spoke: tally.spoke,

@@ -56,7 +56,7 @@ impl Exchange for Gather {
         let tag = talk.across();
         let mut flags = talk.frame.flags;
         self.decoded.resize(agreed.len(), 0.0);
-        talk.aggregator.begin(&talk.gathering(agreed.len()));
+        talk.aggregator.begin(&talk.gathering(agreed.len()))?;
         for from in 0..talk.port.size() {
             if from == talk.port.rank() {
                 talk.aggregator.add(&self.said, talk.weight(from));

@@ -3,12 +3,14 @@
 mod control;
 mod frame;
 mod gather;
+pub mod lying;
 mod reduce;
 mod star;
 
 pub use control::{decree, report};
 pub use frame::Frame;
 pub use gather::Gather;
+pub use lying::{Attack, Lying};
 pub use reduce::{Average, Reduce, broadcast, everybodys};
 pub use star::{Star, invite};
 

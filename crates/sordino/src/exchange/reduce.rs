@@ -46,7 +46,7 @@ impl Exchange for Reduce {
         let (stream, shared) = talk.streams(voice.client);
         let coding = Coding { layout: talk.layout, stream: &stream, shared: &shared };
         let linear = talk.compressor.linear().ok_or_else(|| {
-            Error::request("exchange=reduce needs a linear compressor (dense, block); use exchange=gather")
+            Error::request("exchange=reduce needs a linear compressor (dense, block, powersgd); use exchange=gather")
         })?;
         linear.project(given, &coding, &mut self.short);
         if linear.two_phases() {
@@ -177,7 +177,7 @@ impl Scatter {
         let (mut part, mut mine) = (std::mem::take(&mut self.part), std::mem::take(&mut self.mine));
         part.resize(own.len(), 0.0);
         mine.resize(own.len(), 0.0);
-        aggregator.begin(&Gathering { len: own.len(), ..*gathering });
+        aggregator.begin(&Gathering { len: own.len(), ..*gathering })?;
         let first = phase * size;
         for from in 0..size {
             if from == rank {

@@ -66,7 +66,7 @@ impl Star {
     fn serve(&mut self, talk: &mut Talk, agreed: &mut [f32]) -> Result<()> {
         let up = talk.up();
         self.decoded.resize(agreed.len(), 0.0);
-        talk.aggregator.begin(&talk.gathering(agreed.len()));
+        talk.aggregator.begin(&talk.gathering(agreed.len()))?;
         for (at, voice) in talk.voices.iter().enumerate() {
             if voice.rank == 0 {
                 let own = self

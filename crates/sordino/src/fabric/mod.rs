@@ -176,6 +176,10 @@ impl<P: Port + ?Sized> Port for Box<P> {
         (**self).receive(from, tag, into)
     }
 
+    fn count(&mut self, tag: &Tag, bytes: &[u8]) {
+        (**self).count(tag, bytes);
+    }
+
     fn meter(&mut self) -> Option<&mut Meter> {
         (**self).meter()
     }

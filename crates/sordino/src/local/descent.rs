@@ -100,9 +100,16 @@ impl Local for Descent {
         }
         if self.raw && steps > 1 {
             flat::divide(offer, steps as f32);
-            asides.iter_mut().for_each(|aside| flat::divide(&mut aside.values, steps as f32));
+            for aside in &mut asides {
+                flat::divide(&mut aside.values, steps as f32);
+            }
         }
-        Ok(Spent { loss: loss / steps as f64, clipped: ground.optimizer.chain.clipped_steps(), asides })
+        Ok(Spent {
+            loss: loss / steps as f64,
+            clipped: ground.optimizer.chain.clipped_steps(),
+            clipped_rows: ground.workload.clipped_rows(),
+            asides,
+        })
     }
 
     fn asides(&self, workload: &dyn Workload) -> Vec<Aside> {

@@ -7,7 +7,7 @@ pub use descent::Descent;
 pub use scaffold::Scaffold;
 
 use crate::base::{Aside, Error, Layout, Result, State};
-use crate::grammar::{self, Args, Entry, Key};
+use crate::grammar::{self, Args, Element, Entry, Key};
 use crate::optim::Optimizer;
 use crate::workload::{Batch, Draw, Workload};
 
@@ -51,6 +51,8 @@ pub struct Spent {
     pub loss: f64,
     /// How many steps were shortened by clipping.
     pub clipped: u64,
+    /// How many rows were clipped one by one.
+    pub clipped_rows: u64,
     /// What travels beside the offer: the lists that [`Local::asides`] announced, in that order.
     pub asides: Vec<Aside>,
 }
@@ -112,12 +114,14 @@ pub enum Meeting {
 }
 
 /// The axis `local`, as settings.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Rows per worker and step.
     pub batch: Batch,
     /// What a meeting does to optimizer state.
     pub state: Meeting,
+    /// Where gradients come from, as it is written: the recipe wraps the workload in it.
+    pub estimate: Element,
     /// What the steps are made of.
     pub kind: Kind,
 }
@@ -151,10 +155,16 @@ const STATE: Key = Key {
     default: "keep",
     about: "what a meeting does to optimizer state: keep, reset, average; auto: reset for SGD, keep for Adam",
 };
+const ESTIMATE: Key = Key {
+    name: "estimate",
+    default: "plain",
+    about: "where gradients come from: plain, micro_norms(rows=8), per_sample(clip=1, perturb=0)",
+};
 
 fn settings(args: &Args, kind: Kind) -> Result<Settings> {
     let state = [Meeting::Keep, Meeting::Reset, Meeting::Average];
-    Ok(Settings { batch: batch(args)?, state: state[args.choice("state", &["keep", "reset", "average"])?], kind })
+    let state = state[args.choice("state", &["keep", "reset", "average"])?];
+    Ok(Settings { batch: batch(args)?, state, estimate: args.element("estimate")?.clone(), kind })
 }
 
 /// Every element of the axis.
@@ -166,13 +176,14 @@ pub const ENTRIES: &[&Entry<Settings>] = &[
             BATCH,
             STATE,
             Key { name: "prox", default: "0", about: "mu of a pull (mu/2)|y - x|^2 to where the steps began" },
+            ESTIMATE,
         ],
         build: |args| settings(args, Kind::Descent(args.positive_or_zero("prox")?)),
     },
     &Entry {
         name: "scaffold",
         about: "the same along gradients that control variates correct for what clients differ in",
-        keys: &[BATCH, STATE],
+        keys: &[BATCH, STATE, ESTIMATE],
         build: |args| settings(args, Kind::Scaffold),
     },
 ];

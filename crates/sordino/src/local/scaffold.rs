@@ -91,7 +91,12 @@ impl Local for Scaffold {
                 *mine += *c;
             }
         }
-        Ok(Spent { loss: loss / steps as f64, clipped: ground.optimizer.chain.clipped_steps(), asides: vec![change] })
+        Ok(Spent {
+            loss: loss / steps as f64,
+            clipped: ground.optimizer.chain.clipped_steps(),
+            clipped_rows: ground.workload.clipped_rows(),
+            asides: vec![change],
+        })
     }
 
     fn asides(&self, workload: &dyn Workload) -> Vec<Aside> {

@@ -3,7 +3,10 @@
 mod adam;
 mod anneal;
 mod decay;
+mod fedopt;
+mod layerwise;
 mod max_norm;
+mod mixed_clip;
 mod momentum;
 mod outer;
 mod rate;
@@ -11,15 +14,18 @@ mod rate;
 pub use adam::Adam;
 pub use anneal::{Anneal, CURVES, Curve};
 pub use decay::Decay;
+pub use fedopt::{FedOpt, SecondMoment};
+pub use layerwise::{Layerwise, MICRO_NORMS, Scaling};
 pub use max_norm::MaxNorm;
+pub use mixed_clip::{Form, MixedClip};
 pub use momentum::Momentum;
 pub use outer::{OUTER, build_outer};
 pub use rate::{PerRate, Rate};
 
 use std::cell::Cell;
 
-use crate::base::{Aside, Layout, Result, State, flat};
-use crate::grammar::{self, Element, Entry, Key};
+use crate::base::{Aside, Error, Layout, Result, State, flat};
+use crate::grammar::{self, Args, Element, Entry, Key};
 
 /// Where an update is being made.
 pub struct At<'a> {
@@ -75,6 +81,11 @@ pub trait Transform: Send {
     /// Rewrites `update`.
     fn apply(&mut self, at: &At, update: &mut [f32]);
 
+    /// The aside without which it is not what its name says.
+    fn needs(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The moment vectors, for a meeting that resets or averages them.
     fn moments(&mut self) -> Vec<&mut Vec<f32>> {
         Vec::new()
@@ -122,6 +133,10 @@ impl Transform for Chain {
         for link in &mut self.0 {
             link.apply(at, update);
         }
+    }
+
+    fn needs(&self) -> Option<&'static str> {
+        self.0.iter().find_map(|link| link.needs())
     }
 
     fn moments(&mut self) -> Vec<&mut Vec<f32>> {
@@ -197,6 +212,90 @@ pub const ENTRIES: &[&Entry<Optimizer>] = &[
         },
     },
     &Entry {
+        name: "clars",
+        about: "LARS by the mean of the norms of micro-batch gradients: shorter steps where they disagree",
+        keys: &[
+            RATE,
+            MOMENTUM,
+            Key { name: "trust", default: "0.01", about: "step per norm of the tensor; the authors' code" },
+            Key { name: "cap", default: "0.1", about: "largest scale of a tensor; the authors' code" },
+            DECAY,
+            EPS_NORM,
+            CLIP,
+            MAX_NORM,
+            SCHEDULE,
+        ],
+        build: |args| {
+            let cap = args.positive("cap")?;
+            layerwise(args, Scaling::Clars { trust: args.positive("trust")?, eps: args.positive("eps")?, cap })
+        },
+    },
+    &Entry {
+        name: "lamb",
+        about: "Adam whose step on each tensor is as long as the rate times the tensor's norm",
+        keys: &[
+            RATE,
+            BETA1,
+            BETA2,
+            Key { name: "eps", default: "1e-6", about: "added to the root of the second moment" },
+            Key { name: "decay", default: "0.01", about: "weight decay in the direction; weights only" },
+            CLIP,
+            MAX_NORM,
+            SCHEDULE,
+        ],
+        build: |args| {
+            let adam = Adam::new(args.fraction("beta1")?, args.fraction("beta2")?, args.positive("eps")?);
+            let direction = [Some(Box::new(adam) as Box<dyn Transform>), Decay::on_weights(args)?];
+            let inner = Chain::new(direction.into_iter().flatten().collect());
+            optimizer(args, vec![Some(Box::new(Layerwise::new(Scaling::Lamb, inner)))])
+        },
+    },
+    &Entry {
+        name: "lars",
+        about: "momentum whose step on each tensor is scaled by the tensor's norm over its gradient's",
+        keys: &[
+            RATE,
+            MOMENTUM,
+            Key { name: "trust", default: "0.001", about: "step per norm of the tensor; the paper" },
+            DECAY,
+            EPS_NORM,
+            CLIP,
+            MAX_NORM,
+            SCHEDULE,
+        ],
+        build: |args| layerwise(args, Scaling::Lars { trust: args.positive("trust")?, eps: args.positive("eps")? }),
+    },
+    &Entry {
+        name: "mixclip",
+        about: "mixes clipped momentum and clipped gradient; nu=0 is gradient clipping, nu=1 momentum clipping",
+        keys: &[
+            RATE,
+            Key { name: "nu", default: "0.7", about: "the momentum's share, 0 to 1; the paper" },
+            Key { name: "beta", default: "0.999", about: "decay of m = beta m + (1 - beta) g; the paper" },
+            Key {
+                name: "gamma",
+                default: "1",
+                about: "a step is no longer; anneals with the rate; auto takes the task's threshold times the rate",
+            },
+            Key { name: "form", default: "soft", about: "soft: u/(1 + |u|rate/gamma); hard: min(1, gamma/(rate|u|))u" },
+            DECAY,
+            SCHEDULE,
+        ],
+        build: |args| {
+            let anneal = annealed(args)?;
+            let nu = args.positive_or_zero("nu")?;
+            if nu > 1.0 {
+                return Err(Error::request(format!("`nu` of `mixclip` must be at most 1, but `{nu}` came")));
+            }
+            let form = [Form::Soft, Form::Hard][args.choice("form", &["soft", "hard"])?];
+            // gamma and the rate anneal together, so the threshold on norms never moves.
+            let threshold = args.positive("gamma")? / anneal.peak();
+            let clip = MixedClip::new(nu, args.fraction("beta")?, threshold, form);
+            let links = Decay::link(args)?.into_iter().chain([Box::new(clip) as _, Box::new(Rate::new(None)) as _]);
+            Ok(Optimizer { anneal, chain: Chain::new(links.collect()) })
+        },
+    },
+    &Entry {
         name: "sgd",
         about: "stochastic gradient descent, with momentum in PyTorch's form",
         keys: &[
@@ -218,12 +317,26 @@ pub const ENTRIES: &[&Entry<Optimizer>] = &[
 const BETA1: Key = Key { name: "beta1", default: "0.9", about: "decay of the first moment" };
 const BETA2: Key = Key { name: "beta2", default: "0.999", about: "decay of the second moment" };
 const EPS: Key = Key { name: "eps", default: "1e-8", about: "added to the root of the second moment" };
+const EPS_NORM: Key = Key { name: "eps", default: "1e-6", about: "added to gradients' norms; the authors' code" };
+const MOMENTUM: Key = Key { name: "momentum", default: "0.9", about: "mu of m = mu m + g" };
 const DECAY: Key = Key { name: "decay", default: "0", about: "weight decay, added to the gradient as decay times x" };
 const DECAY_W: Key = Key { name: "decay", default: "0.01", about: "decoupled weight decay" };
 
+/// The rate over time that an optimizer asks for.
+fn annealed(args: &Args) -> Result<Anneal> {
+    Ok(Anneal::new(args.positive_or_zero("rate")?, anneal::build(args.element("schedule")?)?))
+}
+
+/// Decay, and momentum scaled per tensor.
+fn layerwise(args: &Args, scaling: Scaling) -> Result<Optimizer> {
+    let momentum = Momentum::link(args.fraction("momentum")?, false);
+    let scaled = Layerwise::new(scaling, Chain::new(momentum.into_iter().collect()));
+    optimizer(args, vec![Decay::link(args)?, Some(Box::new(scaled))])
+}
+
 /// Puts the parts every optimizer has around its own.
-fn optimizer(args: &grammar::Args, own: Vec<Option<Box<dyn Transform>>>) -> Result<Optimizer> {
-    let anneal = Anneal::new(args.positive_or_zero("rate")?, anneal::build(args.element("schedule")?)?);
+fn optimizer(args: &Args, own: Vec<Option<Box<dyn Transform>>>) -> Result<Optimizer> {
+    let anneal = annealed(args)?;
     let mut links: Vec<Box<dyn Transform>> = Vec::new();
     if let Some(norm) = args.optional("max_norm")? {
         links.push(Box::new(MaxNorm::new(norm)));

@@ -1,13 +1,14 @@
 //! Outer: what the mean displacement goes through before it moves the model.
 //!
 //! # What it does
-//! Puts momentum or Adam, and a rate, between what was agreed and the model: optimizers over rounds instead of steps.
+//! Puts momentum or adaptive moments, and a rate, between what was agreed and the model: optimizers over rounds instead of steps.
 //!
 //! # The step
 //! ```text
 //! none        x ← x − D
 //! momentum    m ← βm + D;  x ← x − rate·m                (nesterov: rate·(D + βm);  per_rate: D/η in, times η out)
 //! adam        x ← x − rate·Adam(D)
+//! fedadam     x ← x − rate·m/(√v + τ)            fedyogi: with Yogi's v
 //! ```
 //! # Contract
 //! D is the agreed displacement, in parameter units; η the rate of the round's first step. β = 0 with rate 1 is none.
@@ -20,11 +21,11 @@
 //! FedMom (2002.02090), SlowMo (1910.00643), DiLoCo (2311.08105), adaptive federated optimization (2003.00295).
 //!
 //! # Deviations from the paper
-//! Adam corrects its bias, which the federated paper does not.
+//! `adam` corrects its bias and starts its second moment at 0; `fedadam` and `fedyogi` are the federated paper's.
 
-use super::{Adam, At, Chain, Momentum, PerRate, Transform};
+use super::{Adam, At, Chain, FedOpt, Momentum, PerRate, SecondMoment, Transform};
 use crate::base::{Result, flat};
-use crate::grammar::{self, Element, Entry, Key};
+use crate::grammar::{self, Args, Element, Entry, Key};
 
 /// Multiplies by a constant: an outer learning rate.
 struct Scale(f32);
@@ -38,6 +39,18 @@ impl Transform for Scale {
 }
 
 const RATE: Key = Key { name: "rate", default: "1", about: "outer learning rate" };
+
+const ADAPTIVE: &[Key] = &[
+    Key { name: "rate", default: "0.01", about: "outer learning rate; the paper tries powers of the root of 10" },
+    Key { name: "beta1", default: "0.9", about: "decay of the first moment; the paper" },
+    Key { name: "beta2", default: "0.99", about: "decay of the second moment; the paper" },
+    Key { name: "tau", default: "1e-3", about: "adaptivity, added to the root; its square is the first second moment" },
+];
+
+fn adaptive(args: &Args, kind: SecondMoment) -> Result<Chain> {
+    let moments = FedOpt::new(kind, args.fraction("beta1")?, args.fraction("beta2")?, args.positive("tau")?);
+    Ok(Chain::new(vec![Box::new(moments), Box::new(Scale(args.positive("rate")? as f32))]))
+}
 
 /// Every element of the axis `outer`.
 pub const OUTER: &[&Entry<Chain>] = &[
@@ -54,6 +67,18 @@ pub const OUTER: &[&Entry<Chain>] = &[
             let adam = Adam::new(args.fraction("beta1")?, args.fraction("beta2")?, args.positive("eps")?);
             Ok(Chain::new(vec![Box::new(adam), Box::new(Scale(args.positive("rate")? as f32))]))
         },
+    },
+    &Entry {
+        name: "fedadam",
+        about: "FedAdam on the mean displacement: no bias correction, the second moment starts at tau squared",
+        keys: ADAPTIVE,
+        build: |args| adaptive(args, SecondMoment::Adam),
+    },
+    &Entry {
+        name: "fedyogi",
+        about: "FedYogi on the mean displacement: a second moment that moves by bounded steps",
+        keys: ADAPTIVE,
+        build: |args| adaptive(args, SecondMoment::Yogi),
     },
     &Entry {
         name: "momentum",

@@ -68,6 +68,10 @@ impl<T: Transform> Transform for PerRate<T> {
         flat::scale(update, at.rate as f32);
     }
 
+    fn needs(&self) -> Option<&'static str> {
+        self.0.needs()
+    }
+
     fn moments(&mut self) -> Vec<&mut Vec<f32>> {
         self.0.moments()
     }

@@ -86,8 +86,13 @@ fn curves_warm_up_from_the_floor_and_end_there() {
 #[test]
 fn a_chain_saved_and_loaded_goes_on_bit_for_bit() {
     let layout = Layout::vector(2);
-    for text in ["sgd(rate=0.1, momentum=0.9, nesterov=true, schedule=constant)", "adamw(rate=0.1, schedule=constant)"]
-    {
+    for text in [
+        "sgd(rate=0.1, momentum=0.9, nesterov=true, schedule=constant)",
+        "adamw(rate=0.1, schedule=constant)",
+        "lars(rate=0.1, schedule=constant)",
+        "lamb(rate=0.1, schedule=constant)",
+        "mixclip(rate=0.1, schedule=constant)",
+    ] {
         let (mut a, mut b) = (optimizer(text, 9).chain, optimizer(text, 9).chain);
         step(&mut a, &[1.0, 2.0], &[0.3, -0.7], 0.1);
         let mut state = State::default();

@@ -15,6 +15,8 @@
 //! itself. `trust=server`: only the *sum* of a round's messages is, so the server that adds them up must forget them;
 //! the noise of all voices adds up to σC. σ = 0 is no privacy, and the epsilon is infinite. Noise comes from ChaCha20,
 //! keyed by `seed` or by entropy that the face hands in, and is drawn once per client and round.
+//! Who is drawn follows from the run's seed: that sampling helps at all presumes that whoever looks at models does not
+//! know it. Losses and accuracies in the record are taken from the data without noise: they are for the experimenter.
 //! `remember` says what feedback takes for said: the noisy message as it was understood, or the clipped vector before
 //! noise. Under EF21 the first lets later differences mend the noise; with the second it adds up like a random walk.
 //!

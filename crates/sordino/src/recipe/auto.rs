@@ -4,14 +4,14 @@ use super::Recipe;
 use crate::base::Result;
 use crate::exchange::{self, Plan};
 use crate::grammar::{Element, Value};
-use crate::{aggregate, compress};
+use crate::{aggregate, compress, optim};
 
 /// What a task suggests where a recipe says `auto`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Defaults {
     /// Peak rate for SGD with the task's momentum; another momentum keeps rate/(1 - momentum).
     pub sgd_rate: f64,
-    /// Peak rate for Adam and AdamW.
+    /// Peak rate for Adam and AdamW; LARS, CLARS and LAMB get theirs from it.
     pub adam_rate: f64,
     /// Momentum for SGD.
     pub momentum: f64,
@@ -70,28 +70,84 @@ fn fill(element: &mut Element, key: &str, absent: bool, value: Value) {
     element.named.insert(key.to_owned(), value);
 }
 
+/// The clip of `local.estimate=per_sample`, where it is given.
+pub(super) fn row_clip(recipe: &Recipe) -> Result<Option<f64>> {
+    Ok(match recipe.choice("local")?.named.get("estimate") {
+        Some(Value::Element(e)) if e.name == "per_sample" => match e.named.get("clip").or_else(|| e.positional.first())
+        {
+            Some(Value::Number(clip)) => Some(*clip),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// Clips rows one by one at `clip`, if `local.estimate` clips rows at all.
+fn clip_rows(recipe: &mut Recipe, clip: Value) -> Result<()> {
+    let mut local = recipe.choice("local")?.clone();
+    if let Some(Value::Element(e)) = local.named.get_mut("estimate")
+        && e.name == "per_sample"
+    {
+        e.named.insert("clip".into(), clip);
+    }
+    recipe.choose("local", &local)
+}
+
+/// The root mean square of weights that rates are converted by: between the 0.03 and the 0.3 of the usual
+/// initialisations of layers with a thousand and with ten inputs.
+const WEIGHT: f64 = 0.1;
+
+/// A number of the optimizer, or its default.
+fn setting(optim: &Element, key: &str) -> f64 {
+    let keys = optim::ENTRIES.iter().filter(|e| e.name == optim.name).flat_map(|e| e.keys);
+    let default = || keys.into_iter().find(|k| k.name == key)?.default.parse().ok();
+    number(optim, key).or_else(default).unwrap_or(0.0)
+}
+
+/// The peak rate of an optimizer, from the task's.
+///
+/// ```text
+/// sgd          (1 − μ)·r        r = sgd_rate/(1 − the task's μ), what a steady gradient is stepped along with
+/// mixclip      r                its momentum is dampened, so a steady gradient is stepped along with the rate itself
+/// lars, clars  (1 − μ)/τ · a    a = adam_rate/0.1, what Adam moves a weight by under a steady gradient, relative to
+///                               a weight; here rate·τ/(1 − μ) is that
+/// lamb         √((1 − β₁)/(1 + β₁)) · a     its steps have this length always, Adam's where gradients are all noise
+/// ```
+fn peak(optim: &Element, defaults: &Defaults) -> f64 {
+    let steady = defaults.sgd_rate / (1.0 - defaults.momentum);
+    let relative = defaults.adam_rate / WEIGHT;
+    match optim.name.as_str() {
+        "sgd" => rounded(defaults.sgd_rate * (1.0 - setting(optim, "momentum")) / (1.0 - defaults.momentum)),
+        "mixclip" => rounded(steady),
+        "lars" | "clars" => rounded(relative * (1.0 - setting(optim, "momentum")) / setting(optim, "trust")),
+        "lamb" => {
+            let beta = setting(optim, "beta1");
+            rounded(relative * libm::sqrt((1.0 - beta) / (1.0 + beta)))
+        }
+        _ => defaults.adam_rate,
+    }
+}
+
 /// Resolves every `auto` of a recipe.
 pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     let mut optim = recipe.choice("optim")?.clone();
-    let mut rate = defaults.adam_rate;
     if optim.name == "sgd" {
         fill(&mut optim, "momentum", true, Value::Number(defaults.momentum));
-        // A step grows by 1/(1 - mu) under momentum: another mu keeps the task's effective rate.
-        let mu = number(&optim, "momentum").unwrap_or(defaults.momentum);
-        rate = rounded(defaults.sgd_rate * (1.0 - mu) / (1.0 - defaults.momentum));
     }
+    let rate = peak(&optim, defaults);
     fill(&mut optim, "rate", true, Value::Number(rate));
     let rate = number(&optim, "rate").unwrap_or(rate);
     fill(&mut optim, "schedule", true, Value::parse(defaults.anneal)?);
     let gamma = rounded(rate * defaults.threshold);
     // A rate of 0 makes no step that could be clipped.
-    let gamma = if gamma > 0.0 { Value::Number(gamma) } else { Value::Element(Element::word("none")) };
-    fill(&mut optim, "clip", false, gamma);
-    let optim_is_sgd = optim.name == "sgd";
+    let clip = if gamma > 0.0 { Value::Number(gamma) } else { Value::Element(Element::word("none")) };
+    fill(&mut optim, "clip", false, clip);
+    fill(&mut optim, "gamma", false, Value::Number(if gamma > 0.0 { gamma } else { defaults.threshold }));
+    let adaptive = matches!(optim.name.as_str(), "adam" | "adamw" | "lamb");
     recipe.choose("optim", &optim)?;
 
     let mut local = recipe.choice("local")?.clone();
-    let keep = Value::Element(Element::word(if optim_is_sgd { "reset" } else { "keep" }));
+    let keep = Value::Element(Element::word(if adaptive { "keep" } else { "reset" }));
     fill(&mut local, "state", false, keep);
     fill(&mut local, "batch", true, Value::Number(defaults.batch as f64));
     recipe.choose("local", &local)?;
@@ -118,8 +174,14 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
 
     let mut privacy = recipe.choice("privacy")?.clone();
     if privacy.name != "none" {
-        // Noise is as large as the bound in every round: many short steps average it, few long ones do not.
-        fill(&mut privacy, "clip", true, Value::Number(rounded(0.1 * defaults.tau)));
+        let samples = privacy.named.get("unit").is_some_and(|unit| unit.to_string() == "sample");
+        // Noise is as large as the bound in every round: many short steps average it, few long ones do not. Rows are
+        // bounded where they are clipped one by one, and by the same number.
+        let bound = if samples { row_clip(recipe)?.unwrap_or(1.0) } else { rounded(0.1 * defaults.tau) };
+        fill(&mut privacy, "clip", true, Value::Number(bound));
+        if let (true, None, Some(clip)) = (samples, row_clip(recipe)?, privacy.named.get("clip")) {
+            clip_rows(recipe, clip.clone())?;
+        }
         // With a budget the noise is solved for once the length of the run is known.
         if !privacy.named.contains_key("epsilon") {
             fill(&mut privacy, "noise", true, Value::Number(1.0));
@@ -130,7 +192,7 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     if recipe.choice("payload")?.name == "auto" {
         let plain = codec.name == "dense" && codec.named.is_empty();
         let plain = plain && recipe.choice("feedback")?.name == "none" && recipe.choice("exchange")?.name != "star";
-        let plain = plain && participation.name == "everyone";
+        let plain = plain && participation.name == "everyone" && privacy.name == "none";
         recipe.choose("payload", &Element::word(if plain { "parameters" } else { "displacement" }))?;
     }
     if matches!(exchange::plan(recipe.choice("exchange")?)?, Plan::Auto) {

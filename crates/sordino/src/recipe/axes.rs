@@ -1,6 +1,7 @@
 //! The axes: names, neutral elements, and what may be chosen on each.
 
 use crate::base::Result;
+use crate::exchange::{Attack, lying};
 use crate::grammar::{Element, Entry, Key, Listing, unknown};
 use crate::{
     aggregate, buffers, compress, exchange, fabric, feedback, local, optim, participation, payload, privacy, schedule,
@@ -27,6 +28,24 @@ fn list<T>(entries: &[&Entry<T>]) -> Vec<Listing> {
 
 const fn only(name: &'static str, about: &'static str) -> Listing {
     Listing { name, about, keys: &[] }
+}
+
+/// Who lies, whatever ranks talk through.
+const ATTACKED: &[Key] = &[
+    Key { name: "attack", default: "none", about: "how liars lie: none, sign_flip, alie, inner_product, random" },
+    Key { name: "liars", default: "1", about: "how many lie: the last ones; they hear everything first" },
+];
+
+/// The element without the keys of attacks, and the attack with its number of liars, if there is one.
+pub(super) fn attack(fabric: &Element) -> Result<(Element, Option<(Attack, usize)>)> {
+    let (mut own, mut common) = (fabric.clone(), Element::word("fabric"));
+    for key in ATTACKED {
+        common.named.extend(own.named.remove_entry(key.name));
+    }
+    let args = Listing { name: "fabric", about: "", keys: ATTACKED }.resolve(&common)?;
+    let (attack, liars) = (args.element("attack")?, args.count("liars", 1)? as usize);
+    let attack = if *attack == Element::word("none") { None } else { Some((lying::build(attack)?, liars)) };
+    Ok((own, attack))
 }
 
 /// How training rows come to workers. Partitions are made above the wall, where the data is.
@@ -172,7 +191,7 @@ pub const AXES: &[Axis] = &[
         about: "what ranks talk through",
         neutral: "threads",
         elements: || list(fabric::ENTRIES),
-        common: &[],
+        common: ATTACKED,
     },
     Axis {
         name: "placement",

@@ -4,11 +4,14 @@ mod federated;
 mod private;
 
 use super::Recipe;
-use crate::base::{Error, Result};
+use crate::aggregate::Aggregator;
+use crate::base::{Error, Layout, Result, Role, Tensor};
 use crate::compress::{self, Class};
 use crate::exchange::{self, Plan};
+use crate::grammar::Value;
+use crate::optim::Transform;
 use crate::payload::Payload;
-use crate::{aggregate, base::Layout, feedback, payload};
+use crate::{aggregate, feedback, optim, payload};
 
 /// Refuses a resolved recipe that makes no sense, with a reason and a cure.
 pub fn check(recipe: &Recipe) -> Result<()> {
@@ -51,16 +54,12 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "offer displacement or parameters, or set schedule=constant(1)",
         );
     }
-    // What a compressor promises does not depend on the layout's size here: any vector long enough shows its class.
-    let class = codec.class(&Layout::vector(4096));
+    // What a compressor promises does not depend on the layout's size here: any matrix large enough shows its class.
+    let square = Layout::new([Tensor::new("square", &[64, 64], Role::Weight)]);
+    let class = codec.class(&square);
     let faithful = class == Class::Lossless || recipe.choice("compress")?.name == "half";
-    if payload == Payload::Parameters && (!faithful || remembers) {
-        return refuse(
-            "payload",
-            if remembers { "feedback" } else { "compress" },
-            "what is agreed replaces the model, so whatever is left unsaid is lost from it",
-            "offer displacement",
-        );
+    if payload == Payload::Parameters {
+        parameters(faithful, remembers, &*aggregator, &refuse)?;
     }
     match exchange::plan(recipe.choice("exchange")?)? {
         Plan::Reduce => {
@@ -82,7 +81,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             }
         }
         Plan::Star { down, feedback: way_down } => {
-            let down_class = compress::build(&down)?.class(&Layout::vector(4096));
+            let down_class = compress::build(&down)?.class(&square);
             let differences = recipe.choice("feedback")?.name == "ef21";
             if differences && down_class != Class::Lossless && way_down.name == "none" {
                 return refuse(
@@ -104,13 +103,59 @@ pub fn check(recipe: &Recipe) -> Result<()> {
         Plan::Gather => {}
         Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is checked")),
     }
-    let by_expected = recipe.choice("aggregate")?.named.get("by").is_some_and(|by| by.to_string() == "expected");
+    let by_expected = divides_by_expected(recipe)?;
     if recipe.choice("feedback")?.name == "ef21" && (recipe.choice("aggregate")?.name != "mean" || by_expected) {
         return refuse(
             "feedback",
             "aggregate",
             "the mean of EF21's shifts is kept by adding up means of differences",
             "use aggregate=mean",
+        );
+    }
+    local(recipe, payload, &refuse)?;
+    federated::check(recipe, &*memory, &refuse)?;
+    private::check(recipe, class, &refuse)
+}
+
+/// What offering parameters asks of the other choices.
+fn parameters(faithful: bool, remembers: bool, aggregator: &dyn Aggregator, refuse: &Refuse) -> Result<()> {
+    if !faithful || remembers {
+        return refuse(
+            "payload",
+            if remembers { "feedback" } else { "compress" },
+            "what is agreed replaces the model, so whatever is left unsaid is lost from it",
+            "offer displacement",
+        );
+    }
+    if aggregator.remembers() {
+        return refuse(
+            "payload",
+            "aggregate",
+            "it pulls everybody towards what was agreed last, which for parameters is the model before the round",
+            "offer displacement",
+        );
+    }
+    Ok(())
+}
+
+/// Whether the mean divides by how many speak on average.
+fn divides_by_expected(recipe: &Recipe) -> Result<bool> {
+    Ok(recipe.choice("aggregate")?.named.get("by").is_some_and(|by| by.to_string() == "expected"))
+}
+
+/// What local work asks of the other choices.
+fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
+    let needs = optim::build(recipe.choice("optim")?)?.chain.needs();
+    let estimate = match recipe.choice("local")?.named.get("estimate") {
+        Some(Value::Element(element)) => element.name.clone(),
+        _ => "plain".into(),
+    };
+    if let Some(needed) = needs.filter(|needed| **needed != estimate) {
+        return refuse(
+            "optim",
+            "local",
+            "the step is measured by norms of micro-batch gradients, and nobody takes them",
+            &format!("set local.estimate={needed}"),
         );
     }
     let state = recipe.choice("local")?.named.get("state").map(ToString::to_string);
@@ -130,6 +175,16 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "offer displacement, or set local=descent",
         );
     }
+    if recipe.choice("local")?.name == "scaffold"
+        && (recipe.choice("aggregate")?.name != "mean" || divides_by_expected(recipe)?)
+    {
+        return refuse(
+            "local",
+            "aggregate",
+            "the mean of all clients' variates is kept by adding up means of what they changed by",
+            "use aggregate=mean",
+        );
+    }
     if recipe.choice("local")?.name == "scaffold" && !sgd_without_momentum(recipe)? {
         return refuse(
             "local",
@@ -138,8 +193,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "set optim=sgd(momentum=0) without clip, max_norm or decay",
         );
     }
-    federated::check(recipe, &*memory, &refuse)?;
-    private::check(recipe, class, &refuse)
+    Ok(())
 }
 
 fn sgd_without_momentum(recipe: &Recipe) -> Result<bool> {

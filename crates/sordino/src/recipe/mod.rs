@@ -23,8 +23,9 @@ use crate::fabric::{self, Clock, Medium, Still};
 use crate::grammar::{Element, Value, unknown};
 use crate::participation::Participation;
 use crate::payload::Payload;
+use crate::workload::Workload;
 use crate::{
-    aggregate, buffers, compress, feedback, local, optim, participation, payload, privacy, schedule, topology,
+    aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, privacy, schedule, topology,
 };
 
 /// One choice per axis.
@@ -131,12 +132,17 @@ impl Recipe {
 
     /// Whether local steps may be shortened by clipping.
     pub fn clips_steps(&self) -> bool {
-        self.limits("optim", "clip") || self.limits("optim", "max_norm")
+        self.choices["optim"].name == "mixclip" || self.limits("optim", "clip") || self.limits("optim", "max_norm")
+    }
+
+    /// Whether rows may be clipped one by one.
+    pub fn clips_rows(&self) -> bool {
+        auto::row_clip(self).is_ok_and(|clip| clip.is_some())
     }
 
     /// Whether offers may be shortened by clipping before they are sent.
     pub fn clips_offers(&self) -> bool {
-        self.choices["compress"].name == "clipped" || self.limits("compress", "clip")
+        self.limits("privacy", "clip") || self.choices["compress"].name == "clipped" || self.limits("compress", "clip")
     }
 
     fn limits(&self, axis: &str, key: &str) -> bool {
@@ -162,7 +168,7 @@ impl Recipe {
 
     /// What ranks talk through.
     pub fn medium(&self) -> Result<Medium> {
-        fabric::build(self.choice("fabric")?)
+        fabric::build(&axes::attack(self.choice("fabric")?)?.0)
     }
 
     /// Who takes part: federated clients where it is not everyone.
@@ -175,6 +181,7 @@ impl Recipe {
         topology::build(self.choice("topology")?)?;
         let payload = payload::build(self.choice("payload")?)?;
         let spending = local::build(self.choice("local")?)?;
+        estimate::build(&spending.estimate)?;
         Ok(Parts {
             optimizer: optim::build(self.choice("optim")?)?,
             local: spending.local(payload == Payload::Gradient),
@@ -186,6 +193,7 @@ impl Recipe {
             feedback: feedback::build(self.choice("feedback")?)?,
             aggregator: aggregate::build(self.choice("aggregate")?)?,
             exchange: build_exchange(self.choice("exchange")?, &self.choice("feedback")?.name)?,
+            attack: axes::attack(self.choice("fabric")?)?.1,
             lanes: self.lanes()?,
             participation: participation::build(self.choice("participation")?)?,
             outer: optim::build_outer(self.choice("outer")?)?,
@@ -198,6 +206,11 @@ impl Recipe {
 }
 
 impl Recipe {
+    /// The workload with its gradients estimated as `local.estimate` says: what a worker is given.
+    pub fn wrap(&self, workload: Box<dyn Workload>) -> Result<Box<dyn Workload>> {
+        Ok(estimate::build(&local::build(self.choice("local")?)?.estimate)?.wrap(workload))
+    }
+
     /// What travels beside the payload is aggregated like it, but dense: through the star where there is one, by
     /// adding up where the aggregator can be added up, else by telling everybody.
     fn lanes(&self) -> Result<Lanes> {

@@ -53,6 +53,19 @@ pub const ROWS: &[Row] = &[
                 the authors' code averages before the gradient, which is the same trajectory.",
     },
     Row {
+        name: "clars",
+        about: "every tensor steps by its own size over the mean of its micro-batch gradients' norms",
+        paper: "CLARS, arXiv 2002.01576 (AAAI 2021)",
+        choices: &[
+            ("optim", "clars(decay=0.0002)"),
+            ("local", "descent(estimate=micro_norms)"),
+            ("payload", "gradient"),
+            ("exchange", "reduce"),
+        ],
+        notes: "Trust 0.01, cap 0.1, momentum, decay and micro-batches of 8 rows are the authors'; their rate falls as a \
+                square, here as the task's. rate=auto is ours.",
+    },
+    Row {
         name: "clip-gd",
         about: "clips every worker's gradient and averages: the baseline that stalls on unequal data",
         paper: "baseline of Clip21, arXiv 2305.18929",
@@ -249,11 +262,41 @@ pub const ROWS: &[Row] = &[
         notes: "No bias correction; tau 0.001 and the betas are the paper's, the server rate is to be tuned.",
     },
     Row {
+        name: "lamb",
+        about: "large batches with Adam: every tensor steps by the rate times its norm",
+        paper: "LAMB, arXiv 1904.00962 (ICLR 2020)",
+        choices: &[("optim", "lamb"), ("payload", "gradient"), ("exchange", "reduce")],
+        notes: "Biases and norms take Adam's own step without decay, as in the authors' code. rate=auto is ours.",
+    },
+    Row {
+        name: "lars",
+        about: "large batches with momentum: every tensor steps by its norm over its gradient's",
+        paper: "LARS, arXiv 1708.03888; the baseline of CLARS, arXiv 2002.01576",
+        choices: &[("optim", "lars(decay=0.0002)"), ("payload", "gradient"), ("exchange", "reduce")],
+        notes: "As in the code of CLARS: biases and norms are not scaled, but decayed. It wants a warm-up; \
+                rate=auto is ours.",
+    },
+    Row {
         name: "local-sgd",
         about: "the same number of local steps between averages of the parameters",
         paper: "local SGD, arXiv 1805.09767",
         choices: &[("schedule", "constant(8)"), ("payload", "auto"), ("exchange", "auto")],
         notes: "",
+    },
+    Row {
+        name: "mixed-clip",
+        about: "synchronous steps along clipped momentum and clipped gradient at once",
+        paper: "improved analysis of clipping, arXiv 2010.02519 (NeurIPS 2020)",
+        choices: &[("optim", "mixclip(gamma=auto)"), ("payload", "gradient"), ("exchange", "reduce")],
+        notes: "nu 0.7, beta 0.999 and the soft rule are the authors'; gamma/rate is the task's threshold. The averaged \
+                gradient is clipped.",
+    },
+    Row {
+        name: "momentum-clip",
+        about: "synchronous steps along clipped momentum",
+        paper: "improved analysis of clipping, arXiv 2010.02519 (NeurIPS 2020)",
+        choices: &[("optim", "mixclip(nu=1, beta=0.9, gamma=auto)"), ("payload", "gradient"), ("exchange", "reduce")],
+        notes: "beta 0.9 and the soft rule are those of the authors' code; gamma/rate is the task's threshold.",
     },
     Row {
         name: "orq",
@@ -275,6 +318,20 @@ pub const ROWS: &[Row] = &[
         paper: "post-local SGD, arXiv 1808.07217",
         choices: &[("schedule", "post_local"), ("payload", "auto"), ("exchange", "auto")],
         notes: "The paper switches at the first drop of the rate; here half-way, 16 local steps.",
+    },
+    Row {
+        name: "powersgd",
+        about: "gradients of matrices in rank 2, by warm-started power iteration and error feedback, over all-reduce",
+        paper: "PowerSGD, arXiv 1905.13727 (NeurIPS 2019)",
+        choices: &[
+            ("payload", "gradient"),
+            ("compress", "powersgd(2)"),
+            ("feedback", "residual"),
+            ("exchange", "reduce"),
+        ],
+        notes: "Rank 2 is the paper's for images; its language model takes 4. The residual is in units of gradients; \
+                momentum and decay act on what was agreed. The paper's momentum steps along g + m, m = mu m + g, which is \
+                neither heavy ball (m) nor optim.nesterov=true (g + mu m): the optimizer is left open.",
     },
     Row {
         name: "press-clip21",

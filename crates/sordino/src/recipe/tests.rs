@@ -33,6 +33,7 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("qsgd", &["feedback=residual(lambda=1)"][..], "offer displacement"),
         ("sync-sgd", &["schedule.every=4"], "no silent steps"),
         ("celgc", &["compress=topk(0.1)"], "replaces the model"),
+        ("celgc", &["compress=powersgd"], "replaces the model"),
         ("sync-sgd", &["compress=topk(0.1)"], "use exchange=gather"),
         ("clip21", &["exchange=star(down=topk(0.5))"], "exchange.feedback=ef21"),
         ("clip21", &["aggregate=weighted"], "aggregate=mean"),
@@ -45,6 +46,9 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("qsr", &["compress=topkk"], "did you mean `topk`"),
         ("qsr", &["compress"], "no `=` came"),
         ("qsr", &["optim.rate=fast"], "must be a number"),
+        ("qsr", &["local.estimate=per_sampel(1)"], "did you mean `per_sample`"),
+        ("qsr", &["local.estimate=per_sample(clip=0)"], "above 0"),
+        ("qsr", &["local.estimate=3"], "an element"),
     ] {
         let message = refusal(row, sets);
         assert!(message.contains(hint), "{row} {sets:?}: {message}");
@@ -68,6 +72,31 @@ fn auto_takes_the_tasks_numbers_and_follows_the_other_choices() {
     assert_eq!(recipe.choice("exchange").unwrap().name, "gather");
     assert_eq!(recipe.choice("optim").unwrap().named["rate"], Value::Number(1e-3));
     check(&recipe).unwrap();
+}
+
+#[test]
+fn auto_converts_the_tasks_rates_to_those_of_other_optimizers() {
+    let task = Defaults { sgd_rate: 0.2, momentum: 0.9, adam_rate: 2e-3, threshold: 4.0, ..Defaults::default() };
+    for (optim, rate) in [
+        ("sgd(momentum=0.5)", 1.0),
+        ("adam", 2e-3),
+        ("mixclip", 2.0),
+        ("mixclip(nu=0, beta=0)", 2.0),
+        ("lars", 2.0),
+        ("lars(momentum=0, trust=0.01)", 2.0),
+        ("clars", 0.2),
+        ("lamb", 4.58831e-3),
+        ("lamb(rate=0.5)", 0.5),
+    ] {
+        let mut recipe = Recipe::named("sync-sgd").unwrap();
+        recipe.choose("optim", &Element::parse(optim).unwrap()).unwrap();
+        recipe.resolve(&task).unwrap();
+        assert_eq!(recipe.choice("optim").unwrap().named["rate"], Value::Number(rate), "{optim}");
+    }
+    let mut recipe = Recipe::named("mixed-clip").unwrap();
+    recipe.resolve(&task).unwrap();
+    assert_eq!(recipe.choice("optim").unwrap().named["gamma"], Value::Number(8.0));
+    assert!(recipe.clips_steps());
 }
 
 #[test]

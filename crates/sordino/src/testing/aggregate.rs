@@ -1,22 +1,31 @@
 //! What every aggregator must keep, ours and a stranger's.
 
 use crate::aggregate::{Aggregator, Gathering};
-use crate::base::{Stream, Use};
+use crate::base::{Kind, Layout, State, Stream, Use, flat};
 
 const LEN: usize = 37;
 
-fn vectors(count: usize) -> Vec<Vec<f32>> {
-    (0..count as u64)
-        .map(|i| {
-            let mut stream = Stream::new(11, Use::Problem, i, 0);
-            (0..LEN).map(|_| stream.normal()).collect()
-        })
-        .collect()
+/// How many meetings one that goes on from its last aggregate may take to settle.
+const MEETINGS: usize = 10_000;
+
+type Make<'a> = &'a dyn Fn() -> Box<dyn Aggregator>;
+
+fn normals(client: u64, deviation: f32) -> Vec<f32> {
+    let mut stream = Stream::new(11, Use::Problem, client, 0);
+    (0..LEN).map(|_| deviation * stream.normal()).collect()
 }
 
-fn aggregate(of: &mut dyn Aggregator, vectors: &[Vec<f32>], weight: impl Fn(usize) -> f32) -> Vec<f32> {
+fn vectors(count: usize) -> Vec<Vec<f32>> {
+    (0..count as u64).map(|i| normals(i, 1.0)).collect()
+}
+
+fn gathering(count: usize, round: u64) -> Gathering {
+    Gathering { round, ..Gathering::of(LEN, count) }
+}
+
+fn meet(of: &mut dyn Aggregator, vectors: &[Vec<f32>], round: u64, weight: impl Fn(usize) -> f32) -> Vec<f32> {
     let mut out = vec![f32::NAN; LEN];
-    of.begin(&Gathering::of(LEN, vectors.len()));
+    of.begin(&gathering(vectors.len(), round)).expect("what was begun once is not refused the next time");
     for (i, vector) in vectors.iter().enumerate() {
         of.add(vector, weight(i));
     }
@@ -24,26 +33,141 @@ fn aggregate(of: &mut dyn Aggregator, vectors: &[Vec<f32>], weight: impl Fn(usiz
     out
 }
 
+fn alike(_: usize) -> f32 {
+    1.0
+}
+
+/// The aggregate, once it has settled.
+fn settle(of: &mut dyn Aggregator, vectors: &[Vec<f32>], weight: impl Fn(usize) -> f32) -> Vec<f32> {
+    let mut found = meet(of, vectors, 0, &weight);
+    if of.remembers() {
+        let still = (0..MEETINGS).any(|_| {
+            let next = meet(of, vectors, 0, &weight);
+            let moved = flat::distance(&found, &next);
+            found = next;
+            moved <= 1e-6 * (1.0 + flat::norm(&found))
+        });
+        assert!(still, "told the same vectors {MEETINGS} times it does not settle");
+    }
+    found
+}
+
+fn near(what: &str, a: &[f32], b: &[f32], slack: f32) {
+    for (a, b) in a.iter().zip(b) {
+        assert!((a - b).abs() <= slack * (1.0 + a.abs()), "{what}: {a} or {b}");
+    }
+}
+
 /// Holds an aggregator to its contract.
 ///
 /// # Panics
 /// With a sentence that says what was promised and what came.
-pub fn suite(make: &dyn Fn() -> Box<dyn Aggregator>) {
-    for count in [1, 2, 3, 8] {
-        let (mut some, all) = (make(), vectors(count));
-        let once = aggregate(&mut *some, &all, |_| 1.0);
-        assert!(once.iter().all(|v| v.is_finite()), "the aggregate of {count} vectors is not written whole");
-        assert_eq!(once, aggregate(&mut *some, &all, |_| 1.0), "a second aggregation remembers the first");
-        assert_eq!(once, aggregate(&mut *make(), &all, |_| 1.0), "the same vectors give other bits");
-        let backwards: Vec<_> = all.iter().rev().cloned().collect();
-        for (a, b) in once.iter().zip(aggregate(&mut *some, &backwards, |_| 1.0)) {
-            assert!((a - b).abs() <= 1e-5 * (1.0 + a.abs()), "the order of {count} vectors matters: {a} or {b}");
+pub fn suite(make: Make) {
+    let mut worked = false;
+    for count in [1, 2, 3, 5, 8, 12] {
+        if let Err(e) = make().begin(&gathering(count, 0)) {
+            assert_eq!(e.kind(), Kind::Request, "too few voices are a wrong request");
+            assert_eq!(make().withstands(count), 0, "{count} voices are refused, and liars among them withstood");
+            continue;
         }
-        let same = vec![all[0].clone(); count];
-        for (a, b) in all[0].iter().zip(aggregate(&mut *some, &same, |i| 1.0 + i as f32)) {
-            assert!((a - b).abs() <= 1e-6 * (1.0 + a.abs()), "{count} times {a} became {b}");
-        }
+        worked = true;
+        order(make, count);
+        memory(make, count);
+        unanimity_and_translation(make, count);
+        breakdown(make, count);
     }
+    assert!(worked, "it works with no number of voices");
     let liars = make().withstands(8);
     assert!(liars < 4, "nobody withstands {liars} liars of 8");
+}
+
+/// The same vectors in the same order give the same bits, in another order the same but for rounding. One that says it
+/// is not blind to order must show it: in some round another order matters.
+fn order(make: Make, count: usize) {
+    let all = vectors(count);
+    let backwards: Vec<_> = all.iter().rev().cloned().collect();
+    let mut mattered = false;
+    for round in 0..8 {
+        let once = meet(&mut *make(), &all, round, alike);
+        assert!(once.iter().all(|v| v.is_finite()), "the aggregate of {count} vectors is not written whole");
+        assert_eq!(once, meet(&mut *make(), &all, round, alike), "the same vectors give other bits");
+        let other = meet(&mut *make(), &backwards, round, alike);
+        if make().blind_to_order() {
+            near(&format!("the order of {count} vectors matters"), &once, &other, 1e-5);
+        }
+        mattered |= flat::distance(&once, &other) > 1e-3;
+    }
+    assert!(mattered || make().blind_to_order() || count < 8, "it is blind to the order of {count} and denies it");
+}
+
+/// One that says it remembers nothing gives the same bits again and saves nothing; one that remembers goes on from what
+/// it saved as if it had never stopped.
+fn memory(make: Make, count: usize) {
+    let (mut some, all) = (make(), vectors(count));
+    let once = meet(&mut *some, &all, 0, alike);
+    let mut state = State::default();
+    some.save(&mut state);
+    let again = meet(&mut *some, &all, 0, alike);
+    if !some.remembers() {
+        assert_eq!(once, again, "a second aggregation remembers the first");
+        assert!(state.is_empty(), "it remembers nothing and saves something");
+    }
+    let mut other = make();
+    other.load(&state, &Layout::vector(LEN)).expect("what it saved is taken back");
+    assert_eq!(again, meet(&mut *other, &all, 0, alike), "after a checkpoint it goes on elsewhere");
+    other.load(&State::default(), &Layout::vector(LEN)).expect("a checkpoint from before the first meeting is taken");
+    assert_eq!(once, meet(&mut *other, &all, 0, alike), "a new beginning is none");
+}
+
+/// Unanimous in is unanimous out, once it has settled; and one that starts where all vectors have been moved to finds its
+/// aggregate moved alike.
+fn unanimity_and_translation(make: Make, count: usize) {
+    let (all, by) = (vectors(count), normals(99, 3.0));
+    let found = settle(&mut *make(), &vec![all[0].clone(); count], |i| 1.0 + i as f32);
+    near(&format!("{count} times the same became another"), &all[0], &found, 1e-6);
+    let (mut here, mut there) = (make(), make());
+    settle(&mut *here, &vec![vec![0.0; LEN]; count], alike);
+    settle(&mut *there, &vec![by.clone(); count], alike);
+    let moved: Vec<Vec<f32>> = all.iter().map(|v| v.iter().zip(&by).map(|(a, b)| a + b).collect()).collect();
+    let (mut expected, found) = (meet(&mut *here, &all, 0, alike), meet(&mut *there, &moved, 0, alike));
+    flat::add(&mut expected, &by);
+    near(&format!("{count} vectors were moved, their aggregate otherwise"), &expected, &found, 1e-5);
+}
+
+/// As many liars as it says it withstands, whatever finite vectors they send and wherever they sit, leave the aggregate
+/// near the honest.
+///
+/// With R the greatest distance of h honest vectors from their mean, the coordinate-wise median of all is within √h·R of
+/// it, and whatever has from there no larger sum of distances to all, liars f included, within 2h(1 + √h)R/(h − f) more.
+/// No honest rule needs more room than that, unless it was given a length of its own beyond R (a clipping radius).
+fn breakdown(make: Make, count: usize) {
+    let liars = make().withstands(count);
+    assert!(2 * liars < count, "nobody withstands {liars} liars of {count}");
+    if liars == 0 {
+        return;
+    }
+    let honest = vectors(count - liars);
+    let mut mean = vec![0.0; LEN];
+    for v in &honest {
+        flat::add(&mut mean, v);
+    }
+    flat::divide(&mut mean, honest.len() as f32);
+    let spread = honest.iter().map(|v| flat::distance(v, &mean)).fold(0.0, f64::max);
+    let h = honest.len() as f64;
+    let bound = spread * (h.sqrt() + 2.0 * h * (1.0 + h.sqrt()) / (h - liars as f64));
+    let each = |lie: &dyn Fn(usize) -> Vec<f32>| (0..liars).map(lie).collect::<Vec<_>>();
+    for (what, lies) in [
+        ("at 1e6 together", each(&|_| vec![1e6; LEN])),
+        ("at -1e6 together", each(&|_| vec![-1e6; LEN])),
+        ("at 1e6 in all directions", each(&|i| normals(200 + i as u64, 1e6))),
+        ("twenty times as far as the honest", each(&|i| normals(300 + i as u64, 20.0))),
+        ("at the ends of f32", each(&|i| vec![if i % 2 == 0 { f32::MAX } else { f32::MIN }; LEN])),
+    ] {
+        for all in [[lies.clone(), honest.clone()].concat(), [honest.clone(), lies.clone()].concat()] {
+            let found = settle(&mut *make(), &all, alike);
+            assert!(found.iter().all(|v| v.is_finite()), "{liars} liars of {count} {what} left something not finite");
+            let off = flat::distance(&found, &mean);
+            assert!(off <= bound, "{liars} liars of {count} {what} moved it by {off}, more than {bound}");
+        }
+    }
 }

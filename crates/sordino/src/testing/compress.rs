@@ -1,6 +1,6 @@
 //! What every [`Compressor`] must keep, on several layouts and inputs.
 
-use crate::base::{Layout, Reader, Role, Stream, Tensor, Use, Writer, flat};
+use crate::base::{Layout, Reader, Role, State, Stream, Tensor, Use, Writer, flat};
 use crate::compress::{Class, Coding, Compressor};
 
 /// Streams over which expectations are averaged.
@@ -16,7 +16,7 @@ const UNWRITTEN: u32 = 0x7FA5_5A5A;
 ///
 /// Checks, for each layout and input: the byte bound; the same bytes and the same vector again, also from a compressor
 /// with a history; the promise of the declared class; given = said + kept up to one unit in the last place; damaged
-/// messages are errors or vectors; and the laws of the linear face.
+/// messages are errors or vectors; and the laws of the linear face, of one phase or two.
 ///
 /// # Panics
 /// Where a promise is broken.
@@ -55,12 +55,16 @@ fn layouts() -> Vec<(&'static str, Layout)> {
     let of = |lengths: &[usize]| {
         Layout::new(lengths.iter().enumerate().map(|(i, n)| Tensor::new(format!("t{i}"), &[*n], Role::Weight)))
     };
+    let shapes: [&[usize]; 5] = [&[12, 20], &[8], &[6, 2, 3, 3], &[1, 70], &[5, 0]];
+    let matrices =
+        Layout::new(shapes.iter().enumerate().map(|(i, shape)| Tensor::new(format!("m{i}"), shape, Role::Weight)));
     vec![
         ("one entry", Layout::vector(1)),
         ("one short vector", Layout::vector(20)),
         ("tensors of many lengths", of(&[1, 10, 64, 100, 5000])),
         ("tensors, some empty", of(&[0, 70, 0, 3, 0])),
         ("nothing", of(&[0, 0])),
+        ("matrices", matrices),
     ]
 }
 
@@ -240,6 +244,9 @@ impl Case<'_> {
         let b: Vec<f32> = a.iter().rev().map(|v| 0.5 * v).collect();
         let said = self.said(&mut *compressor, 0);
         let Some(linear) = compressor.linear() else { return };
+        if linear.two_phases() {
+            return self.two_phases(make, class, &b);
+        }
         self.with(0, |at| {
             let len = linear.short_len(self.layout);
             let mut lifted = |given: &[&[f32]]| {
@@ -266,6 +273,61 @@ impl Case<'_> {
                 assert!(!off(&of_both, &lifted(&[&both])), "{}: project is not linear", self.name);
             }
         });
+    }
+}
+
+impl Case<'_> {
+    /// Two ranks agree round after round, and so does one that takes over from a checkpoint.
+    fn two_phases(&self, make: &dyn Fn() -> Box<dyn Compressor>, class: Class, b: &[f32]) {
+        let a = self.given;
+        let mean = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| 0.5 * x + 0.5 * y).collect::<Vec<f32>>();
+        let wanted = mean(a, b);
+        let mut ranks = [make(), make(), make()];
+        for round in 0..4 {
+            if round == 2 {
+                let mut state = State::default();
+                ranks[0].save(&mut state);
+                ranks[2] = make();
+                ranks[2].load(&state, self.layout).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+            }
+            let agreed = self.with(round, |at| {
+                let mut shorts = [vec![9.0], vec![9.0], vec![9.0]];
+                for (phase, project) in [true, false].into_iter().enumerate() {
+                    for ((compressor, given), short) in ranks.iter_mut().zip([a, b, b]).zip(&mut shorts) {
+                        let Some(linear) = compressor.linear() else { panic!("{}: no longer linear", self.name) };
+                        if project {
+                            linear.project(given, at, short);
+                            let len = linear.short_len(self.layout);
+                            assert_eq!(short.len(), len, "{}: another length than promised", self.name);
+                        } else {
+                            linear.refine(given, at, short);
+                        }
+                    }
+                    assert_eq!(shorts[0].len(), shorts[1].len(), "{}: lengths of phase {phase}", self.name);
+                    let short = mean(&shorts[0], &shorts[1]);
+                    shorts.fill(short);
+                }
+                let mut lift = |rank: usize| {
+                    let mut out = vec![f32::from_bits(UNWRITTEN); self.layout.len()];
+                    if let Some(linear) = ranks[rank].linear() {
+                        linear.lift(&shorts[0], at, &mut out);
+                    }
+                    out
+                };
+                let agreed = lift(0);
+                for rank in [1, 2] {
+                    assert!(same_bits(&lift(rank), &agreed), "{}: rank {rank} agrees on another vector", self.name);
+                }
+                agreed
+            });
+            assert!(flat::is_finite(&agreed), "{}: what is agreed is not finite", self.name);
+            if !matches!(class, Class::Clipping | Class::Bounded { .. }) {
+                let allowed = if class == Class::Lossless { 0.0 } else { flat::norm(&wanted) };
+                let slack = 1e-6 * (flat::norm(a) + flat::norm(b)) + FLOOR * (a.len() as f64).sqrt();
+                let far = flat::distance(&agreed, &wanted);
+                assert!(far <= allowed + slack, "{}: agreed {far:e} away from the mean", self.name);
+            }
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::base::{Ledger, Result, State};
 use crate::engine::{Session, Told, Worker};
-use crate::fabric::{Metered, Port, Still, ThreadPort, connect, on_threads};
+use crate::fabric::{
+    Clock, Medium, Metered, Port, SimClock, SimPort, Still, ThreadPort, World, connect, on_threads, simulate,
+};
 use crate::recipe::{self, Recipe};
 use crate::workload::{Task, Workload};
 
@@ -75,9 +77,14 @@ impl<'a> Trial<'a> {
 
     /// The session of the rank at `port`, with its share of the task.
     pub fn session(&self, port: Box<dyn Port>) -> Result<(Session, Box<dyn Workload>)> {
+        self.timed(port, Arc::new(Still))
+    }
+
+    fn timed(&self, port: Box<dyn Port>, clock: Arc<dyn Clock>) -> Result<(Session, Box<dyn Workload>)> {
         recipe::check(self.recipe)?;
-        let (rank, parts) = (port.rank(), self.recipe.build(Arc::new(Still))?);
+        let (rank, parts) = (port.rank(), self.recipe.build(clock)?);
         let workload = self.task.workload(parts.participation.clients(self.workers), self.seed)?;
+        let workload = self.recipe.wrap(workload)?;
         let worker = Worker::new(parts, &*workload, self.seed, rank, self.workers, Some(self.steps));
         Ok((Session::new(worker, port), workload))
     }
@@ -100,16 +107,36 @@ impl<'a> Trial<'a> {
         self.with(wrap, |session, workload| self.keep(session, workload, None))
     }
 
-    /// The whole run, metered and kept round by round; results in rank order.
+    /// The whole run, metered and kept round by round, in a simulated world where the recipe asks for one; results in
+    /// rank order.
     pub fn run(&self) -> Result<Vec<Rank>> {
-        self.over(metered)
+        self.metered(None)
     }
 
     /// What is left of a run whose ranks remember `states`.
     pub fn resume(&self, states: &[State]) -> Result<Vec<Rank>> {
-        self.with(metered, |mut session, workload| {
-            let rank = session.port().rank();
-            self.keep(session, workload, Some(&states[rank]))
+        self.metered(Some(states))
+    }
+
+    fn metered(&self, from: Option<&[State]>) -> Result<Vec<Rank>> {
+        type Seat = (Box<dyn Port>, Arc<dyn Clock>);
+        let seats: Vec<Seat> = match self.recipe.medium()? {
+            Medium::Threads => {
+                let seat = |port| -> Seat { (Box::new(Metered::new(port, Arc::new(Still))), Arc::new(Still)) };
+                connect(self.workers).into_iter().map(seat).collect()
+            }
+            Medium::Sim(world) => {
+                let clients = self.recipe.participation()?.clients(self.workers) as u64;
+                let seat = |(port, clock): (SimPort<ThreadPort>, Arc<SimClock>)| -> Seat {
+                    (Box::new(Metered::new(port, clock.clone())), clock)
+                };
+                simulate(self.workers, &World { clients, ..world }).into_iter().map(seat).collect()
+            }
+        };
+        on_threads(seats, |(port, clock)| {
+            let rank = port.rank();
+            let (session, workload) = self.timed(port, clock)?;
+            self.keep(session, workload, from.map(|states| &states[rank]))
         })
     }
 
@@ -139,9 +166,4 @@ impl<'a> Trial<'a> {
         let ledger = session.port().meter().map(|meter| meter.ledger.clone()).unwrap_or_default();
         Ok(Rank { start, rounds, ledger })
     }
-}
-
-/// A port that counts, for nobody's clock.
-fn metered(port: ThreadPort) -> Box<dyn Port> {
-    Box::new(Metered::new(port, Arc::new(Still)))
 }

@@ -105,7 +105,8 @@ pub trait Workload: Send {
     fn gradient(&mut self, parameters: &[f32], buffers: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64>;
 
     /// The gradients of parts of the drawn rows, of at most `most` rows each, told one after another in the order of
-    /// the rows; `gradient` is room for one. Where rows have no meaning the whole is one part of one row.
+    /// the rows; `gradient` is room for one. Where rows have no meaning the whole is one part of one row. A workload
+    /// that holds rows and cannot part them says so in an error.
     fn parts(
         &mut self,
         parameters: &[f32],
@@ -115,6 +116,12 @@ pub trait Workload: Send {
         gradient: &mut [f32],
         each: &mut Part,
     ) -> Result<()> {
+        if self.rows(draw.client) > 1 {
+            return Err(Error::request(
+                "this problem tells the gradient of a batch but of no part of it, and `local.estimate` asks for parts; \
+                 use local.estimate=plain",
+            ));
+        }
         let loss = self.gradient(parameters, buffers, draw, gradient)?;
         each(gradient, 1, loss)
     }
@@ -122,6 +129,11 @@ pub trait Workload: Send {
     /// What the last gradient came with, to travel beside the update: named short lists, always the same ones.
     fn asides(&self) -> &[Aside] {
         &[]
+    }
+
+    /// How many rows had their gradients shortened by clipping since the last call.
+    fn clipped_rows(&mut self) -> u64 {
+        0
     }
 
     /// Loss and accuracy over a client's own training rows, in evaluation mode; `None` where rows have no meaning.

@@ -240,7 +240,9 @@ mod tests {
         for step in 0..steps {
             let picked = rows.pick(&draw(1, step, Batch::Poisson(20))).unwrap();
             sizes.push(picked.len() as f64);
-            picked.iter().for_each(|r| counts[*r as usize] += 1);
+            for row in picked {
+                counts[*row as usize] += 1;
+            }
         }
         assert!((0..400u32).all(|r| (counts[r as usize] > 0) == hand.contains(&r)), "only rows of the hand");
         // A row comes 400 ± 18 times, a batch has 20 ± 4 rows: six deviations for the extremes.

@@ -23,6 +23,7 @@ fn settings(name: &str) -> (&'static [&'static str], u64) {
         "post-local-sgd" => (&["optim.rate=0.1", "schedule.switch=12"], 400),
         "def" => (&["optim.rate=0.1", "compress.ratio=0.25"], 400),
         "local-sgd" | "sync-sgd" | "slowmo" | "saef" | "ef-sgd" => (&["optim.rate=0.1", "optim.momentum=0.9"], 400),
+        "lars" | "clars" => (&["optim.rate=5"], 400),
         "diloco" => (&["optim.rate=0.01"], 1000),
         _ => (&["optim.rate=0.1"], 400),
     }

@@ -14,7 +14,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("buffers", &[]),
     ("compress", &[]),
     ("engine", ALL_AXES),
-    ("estimate", &["workload"]),
+    ("estimate", &["privacy", "workload"]),
     ("exchange", &["compress", "feedback", "aggregate", "topology", "fabric"]),
     ("fabric", &[]),
     ("feedback", &["compress"]),
@@ -69,6 +69,7 @@ const AXES: &[&str] = &[
 
 /// Files of those folders that are no elements but what several of them share.
 const NO_LEAVES: &[&str] = &[
+    "aggregate/heard.rs",
     "compress/digits.rs",
     "compress/scope.rs",
     "exchange/control.rs",

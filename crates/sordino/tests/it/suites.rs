@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use sordino::Result;
+use sordino::aggregate::{Aggregator, Gathering, Mean};
 use sordino::grammar::Element;
 use sordino::testing;
 use sordino::workload::{Deal, Logistic, Polynomial, Quadratic, SparseRows, Task};
-use sordino::{aggregate, feedback, optim, schedule};
+use sordino::{aggregate, estimate, feedback, optim, schedule};
 
 fn element(text: &str) -> Element {
     Element::parse(text).unwrap()
@@ -13,9 +15,51 @@ fn element(text: &str) -> Element {
 
 #[test]
 fn every_aggregator_keeps_its_contract() {
-    for entry in aggregate::ENTRIES {
-        testing::aggregate::suite(&|| aggregate::build(&element(entry.name)).unwrap());
+    let set = [
+        "bucketing(3, then=geometric)",
+        "bucketing(2, then=centered_clip(1))",
+        "bucketing(2, then=krum(liars=1, best=2))",
+        "bucketing(1, then=weighted)",
+        "centered_clip(0.1, iterations=1)",
+        "centered_clip(10)",
+        "geometric(1)",
+        "geometric(60, eps=0.1)",
+        "krum(liars=0, best=3)",
+        "krum(liars=2, best=4)",
+        "trimmed(0.4)",
+        "trimmed(0)",
+    ];
+    for text in aggregate::ENTRIES.iter().map(|e| e.name).chain(set) {
+        testing::aggregate::suite(&|| aggregate::build(&element(text)).unwrap());
     }
+}
+
+/// The mean, saying of itself what the median may say.
+#[derive(Default)]
+struct Boastful(Mean);
+
+impl Aggregator for Boastful {
+    fn begin(&mut self, gathering: &Gathering) -> Result<()> {
+        self.0.begin(gathering)
+    }
+
+    fn add(&mut self, vector: &[f32], weight: f32) {
+        self.0.add(vector, weight);
+    }
+
+    fn finish(&mut self, out: &mut [f32]) {
+        self.0.finish(out);
+    }
+
+    fn withstands(&self, workers: usize) -> usize {
+        workers.saturating_sub(1) / 2
+    }
+}
+
+#[test]
+#[should_panic(expected = "1 liars of 3 at 1e6 together moved it by")]
+fn a_mean_that_boasts_of_withstanding_liars_is_found_out() {
+    testing::aggregate::suite(&|| Box::new(Boastful::default()));
 }
 
 #[test]
@@ -41,19 +85,30 @@ fn every_feedback_keeps_its_contract() {
 
 #[test]
 fn every_optimizer_and_outer_step_keeps_its_contract() {
-    for text in [
+    // `auto` is resolved by a recipe before an optimizer is built.
+    let plain = optim::ENTRIES.iter().filter(|e| e.name != "sgd");
+    let plain = plain.map(|e| format!("{}(rate=0.1, schedule=constant)", e.name));
+    let set = [
         "sgd(rate=0.1, momentum=0, schedule=constant)",
         "sgd(rate=0.1, momentum=0.9, nesterov=true, decay=0.01, clip=0.2, schedule=cosine)",
         "sgd(rate=0.1, momentum=0.9, max_norm=1, schedule=constant)",
         "adam(rate=0.1, decay=0.1, schedule=linear)",
         "adamw(rate=0.1, clip=1, schedule=constant)",
-    ] {
-        testing::optim::suite(&|| optim::build(&element(text)).unwrap().chain);
+        "lars(rate=0.1, momentum=0, decay=0.1, clip=1, max_norm=1, schedule=constant)",
+        "clars(rate=0.1, decay=0.1, cap=0.01, schedule=cosine)",
+        "lamb(rate=0.1, clip=1, max_norm=1, schedule=constant)",
+        "mixclip(rate=0.1, nu=0, gamma=0.1, schedule=constant)",
+        "mixclip(rate=0.1, nu=1, beta=0.9, gamma=0.3, form=hard, decay=0.1, schedule=linear)",
+    ];
+    for text in plain.chain(set.into_iter().map(str::to_owned)) {
+        testing::optim::suite(&|| optim::build(&element(&text)).unwrap().chain);
     }
     for entry in optim::OUTER {
         testing::optim::suite(&|| optim::build_outer(&element(entry.name)).unwrap());
     }
-    for text in ["momentum(0.5, per_rate=true)", "momentum(0.9, nesterov=true, rate=0.7)"] {
+    for text in
+        ["momentum(0.5, per_rate=true)", "momentum(0.9, nesterov=true, rate=0.7)", "fedyogi(0.1, beta1=0, tau=0.1)"]
+    {
         testing::optim::suite(&|| optim::build_outer(&element(text)).unwrap());
     }
 }
@@ -83,5 +138,10 @@ fn every_workload_keeps_its_contract() {
     ];
     for task in tasks {
         testing::workload::suite(&|| task.workload(3, 0).unwrap(), 0.01);
+        // Far clips: a clipped gradient is that of no loss, and the suite compares the two.
+        for text in ["plain", "micro_norms(2)", "micro_norms(rows=1)", "per_sample(1e6)"] {
+            let estimate = estimate::build(&element(text)).unwrap();
+            testing::workload::suite(&|| estimate.wrap(task.workload(3, 0).unwrap()), 0.01);
+        }
     }
 }

@@ -12,7 +12,9 @@ const insideFigures = [
   { column: "rate", title: "Learning rate", note: "of the round’s first step", show: digits, tick: tick.plain, stepped: true, zero: true },
   { column: "clip_fraction", title: "Clipped", note: "fraction of the round", show: percent, tick: tick.percent, zero: true },
   { column: "residual_norm", title: "Residual norm", note: "‖residual‖₂, mean over workers", show: digits, tick: tick.plain, log: true, zero: true },
-  { column: "client_loss_worst", title: "Worst client’s loss", note: "nats per example", show: digits, tick: tick.plain, log: true },
+  { column: "epsilon", title: "Privacy spent", note: "ε", show: digits, tick: tick.plain, zero: true },
+  { column: "reports", title: "Reports", note: "clients of the round", show: whole, tick: tick.plain, stepped: true, zero: true },
+  { column: "client_loss_worst", title: "Loss of the worst tenth of clients", note: "nats per example", show: digits, tick: tick.plain, log: true },
   { column: "client_loss_spread", title: "Spread of the clients’ losses", note: "standard deviation", show: digits, tick: tick.plain, log: true },
 ];
 
@@ -198,7 +200,7 @@ function segments(legend, name, choices, chosen) {
 function drawControls() {
   const check = (word, name) =>
     element("label", { class: "check" }, element("input", { type: "checkbox", checked: options[name], onchange: (e) => { options[name] = e.target.checked; drawCharts(); } }), word);
-  const axisWords = Object.fromEntries(Object.keys(axes).map((k) => [k, k]));
+  const axisWords = Object.fromEntries(Object.keys(axes).filter(axisExists).map((k) => [k, k]));
   byId("controls").append(segments("against", "axis", axisWords, options.axis), check("log x", "logX"), check("log y", "logY"));
   if (groups.some((g) => g.runs.length > 1)) {
     byId("controls").append(segments("seeds", "spread", { range: "min–max", deviation: "± std", runs: "each" }, options.spread));

@@ -11,6 +11,7 @@ function drawHead() {
   byId("subtitle").textContent = [
     word((r) => r.summary.task, ""),
     word((r) => r.summary.workers, " workers"),
+    word((r) => r.summary.clients ?? "", " clients"),
     word((r) => r.summary.parameters, " parameters"),
     word((r) => r.summary.steps, " local steps"),
     `${count(groups.length, "method")}, ${count(runs.length, "run")}`,
@@ -19,11 +20,12 @@ function drawHead() {
 
 function drawNotes() {
   const notes = [];
-  const crowded = runs.filter((r) => r.summary.cores > 0 && r.summary.workers > r.summary.cores);
+  const crowded = runs.filter((r) => r.summary.cores > 0 && r.summary.workers > r.summary.cores && !r.summary.simulated);
   if (crowded.length) {
     const { workers, cores } = crowded[0].summary;
     notes.push(`Workers shared processor cores (${workers} workers on ${cores} cores): compare CPU time or bytes rather than wall-clock seconds.`);
   }
+  if (runs.some((r) => r.summary.simulated)) notes.push("Seconds of fabric=sim are those of the simulated world.");
   const diverged = runs.filter((r) => r.summary.diverged).map((r) => r.name);
   if (diverged.length) notes.push(`Diverged, and stopped before the end: ${diverged.join(", ")}.`);
   const tasks = new Set(runs.map((r) => `${r.summary.task} ${r.summary.workers} ${r.summary.parameters}`));

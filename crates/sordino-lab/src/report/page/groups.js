@@ -38,7 +38,10 @@ const axes = {
   bytes: { columns: ["bytes_sent", "bytes_received"], label: "bytes sent + received, busiest worker", show: bytes, tick: tick.bytes },
   seconds: { columns: ["seconds"], label: "wall-clock time", show: seconds, tick: tick.seconds },
   rounds: { columns: ["round"], label: "rounds", show: whole, tick: tick.plain },
+  epsilon: { columns: ["epsilon"], label: "privacy spent, ε", show: digits, tick: tick.plain },
 };
+// Privacy is an axis only where somebody spends it.
+const axisExists = (k) => k !== "epsilon" || runs.some((r) => r.columns.epsilon);
 
 // A run's line: x ascending, only where both numbers exist and a logarithm can show them (`positive`: only y > 0).
 function line(run, axis, column, logX, positive) {

@@ -43,7 +43,8 @@ function drawPurposes() {
 
 function drawLinks() {
   const run = runs[byId("run").value];
-  const order = (a, b) => (b === "server") - (a === "server") || a - b || 0;
+  const last = (p) => ["server", "clients"].indexOf(p) + 1;
+  const order = (a, b) => (last(a) || last(b) ? last(b) - last(a) : a - b) || 0;
   const parties = [...new Set(run.summary.flows.flatMap((f) => [f.from, f.to]))].sort(order);
   const table = byId("links");
   if (!parties.length) return table.replaceChildren(element("tbody", {}, element("tr", {}, element("td", { style: { "--heat": 0 } }, "no messages"))));

@@ -4,6 +4,8 @@ const tableColumns = [
   { head: "accuracy", pick: (s) => s.accuracy, show: percent, best: Math.max },
   { head: "eval loss", pick: (s) => s.eval_loss, show: digits, best: Math.min },
   { head: "train loss", pick: (s) => s.train_loss, show: digits, best: Math.min },
+  { head: "worst tenth", pick: (s) => s.client_loss_worst, show: digits, best: Math.min },
+  { head: "ε", pick: (s) => s.epsilon, show: digits, best: Math.min },
   { head: "steps", pick: (s) => s.steps, show: whole, common: true },
   { head: "rounds", pick: (s) => s.rounds, show: whole },
   {

@@ -39,6 +39,15 @@ pub fn check(recipe: &Recipe, memory: &dyn Feedback, refuse: &Refuse) -> Result<
             );
         }
     }
+    let by_expected = recipe.choice("aggregate")?.named.get("by").is_some_and(|by| by.to_string() == "expected");
+    if recipe.choice("payload")?.name == "parameters" && by_expected {
+        return refuse(
+            "payload",
+            "aggregate",
+            "a sum of models over another number than came is no model",
+            "offer displacement, or set aggregate=mean",
+        );
+    }
     let buffers = recipe.choice("buffers")?;
     if buffers.name != "average" {
         return refuse(

@@ -1,5 +1,6 @@
 //! What the accountant of privacy cannot certify, each by its name.
 
+use super::super::auto::row_clip;
 use super::{Recipe, Refuse};
 use crate::base::Result;
 use crate::compress::Class;
@@ -12,47 +13,15 @@ pub fn check(recipe: &Recipe, class: Class, refuse: &Refuse) -> Result<()> {
     let participation = recipe.participation()?;
     let aggregate = recipe.choice("aggregate")?;
     if mechanism.unit() == Unit::Sample {
-        let batch = recipe.choice("local")?.named.get("batch").map(ToString::to_string).unwrap_or_default();
-        if !per_sample {
-            return refuse(
-                "privacy",
-                "local",
-                "one row moves a gradient by any amount unless rows are clipped one by one",
-                "set local.estimate=per_sample, or privacy.unit=client",
-            );
-        }
-        if recipe.choice("payload")?.name != "gradient" {
-            return refuse(
-                "privacy",
-                "payload",
-                "a row that is looked at in many local steps moves what they add up to by more than one clipped gradient",
-                "set payload=gradient and schedule=constant(1), or privacy.unit=client",
-            );
-        }
-        if batch != "full" && !batch.starts_with("poisson") {
-            return refuse(
-                "privacy",
-                "local",
-                "the accountant certifies rows that are drawn each by itself, and mini-batches of a fixed size are not",
-                "set local.batch=poisson(32) or full",
-            );
-        }
-        if recipe.choice("feedback")?.name != "none" {
-            return refuse(
-                "privacy",
-                "feedback",
-                "what feedback remembers of rows travels later and is not bounded by one row's clip",
-                "set feedback=none, or privacy.unit=client",
-            );
-        }
-        if participation.federated() {
-            return refuse(
-                "privacy",
-                "participation",
-                "rows of clients that are drawn have a rate of their own for every client, which is not accounted for",
-                "set participation=everyone, or privacy.unit=client",
-            );
-        }
+        rows(recipe, per_sample, refuse)?;
+    }
+    if recipe.choice("payload")?.name == "parameters" {
+        return refuse(
+            "privacy",
+            "payload",
+            "what is bounded replaces the model, which would be cut to the length of one contribution",
+            "offer displacement",
+        );
     }
     if participation.federated() && participation.poisson(1).is_none() {
         return refuse(
@@ -114,6 +83,61 @@ pub fn check(recipe: &Recipe, class: Class, refuse: &Refuse) -> Result<()> {
             "local",
             "moments that are averaged travel without noise",
             "set local.state=keep or reset",
+        );
+    }
+    Ok(())
+}
+
+/// What hiding one row asks for.
+fn rows(recipe: &Recipe, per_sample: bool, refuse: &Refuse) -> Result<()> {
+    let batch = recipe.choice("local")?.named.get("batch").map(ToString::to_string).unwrap_or_default();
+    if !per_sample {
+        return refuse(
+            "privacy",
+            "local",
+            "one row moves a gradient by any amount unless rows are clipped one by one",
+            "set local.estimate=per_sample, or privacy.unit=client",
+        );
+    }
+    let bound = recipe.choice("privacy")?.named.get("clip").map(ToString::to_string).unwrap_or_default();
+    if row_clip(recipe)?.is_none_or(|clip| clip.to_string() != bound) {
+        return refuse(
+            "privacy",
+            "local",
+            "noise is measured by privacy.clip, and rows are clipped at another length",
+            "leave the clip out of local.estimate=per_sample, or set both to the same number",
+        );
+    }
+    if recipe.choice("payload")?.name != "gradient" {
+        return refuse(
+            "privacy",
+            "payload",
+            "a row that is looked at in many local steps moves what they add up to by more than one clipped gradient",
+            "set payload=gradient and schedule=constant(1), or privacy.unit=client",
+        );
+    }
+    if batch != "full" && !batch.starts_with("poisson") {
+        return refuse(
+            "privacy",
+            "local",
+            "the accountant certifies rows that are drawn each by itself, and mini-batches of a fixed size are not",
+            "set local.batch=poisson(32) or full",
+        );
+    }
+    if recipe.choice("feedback")?.name != "none" {
+        return refuse(
+            "privacy",
+            "feedback",
+            "what feedback remembers of rows travels later and is not bounded by one row's clip",
+            "set feedback=none, or privacy.unit=client",
+        );
+    }
+    if recipe.participation()?.federated() {
+        return refuse(
+            "privacy",
+            "participation",
+            "rows of clients that are drawn have a rate of their own for every client, which is not accounted for",
+            "set participation=everyone, or privacy.unit=client",
         );
     }
     Ok(())

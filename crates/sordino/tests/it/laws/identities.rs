@@ -1,10 +1,12 @@
 //! Neutral elements, and settings of one element that are another.
 
 use sordino::base::flat;
-use sordino::workload::{Batch, Draw, Task};
+use sordino::estimate::MICRO_NORMS;
+use sordino::testing::Trial;
+use sordino::workload::{Batch, Deal, Draw, Task};
 
 use super::{run, same_bits};
-use crate::worlds::{Buffered, apart, neutral, quadratic, row};
+use crate::worlds::{Buffered, apart, neutral, quadratic, row, sparse};
 
 #[test]
 fn all_neutral_is_the_mean_of_the_rates_times_gradients_in_rank_order_bit_for_bit() {
@@ -143,5 +145,41 @@ fn one_worker_cannot_tell_when_it_meets() {
         for (r, round) in rarely[0].rounds.iter().enumerate() {
             assert!(apart(&round.model, often[0].models()[8 * (r + 1)]) < 1e-5);
         }
+    }
+}
+
+#[test]
+fn an_estimate_that_clips_nothing_or_only_tells_norms_trains_the_same_model() {
+    let task = sparse(90, 12, Deal::Iid);
+    for sets in [&["payload=gradient", "optim.momentum=0.9"][..], &["schedule.every=4"], &["local=scaffold"]] {
+        for batch in ["local.batch=7", "local.batch=full"] {
+            let of = |estimate| run(&neutral(&[sets, &[batch, estimate]].concat()), &task, 3, 20);
+            let plain = of("local.estimate=plain");
+            assert_eq!(run(&neutral(&[sets, &[batch]].concat()), &task, 3, 20)[0].last(), plain[0].last());
+            for estimate in ["local.estimate=micro_norms(3)", "local.estimate=per_sample(1e6)"] {
+                let found = of(estimate);
+                assert!(apart(found[0].last(), plain[0].last()) < 1e-5, "{sets:?} {batch} {estimate}");
+                let told =
+                    found[0].ledger.flows().any(|(link, _)| link.purpose.to_string() == format!("aside:{MICRO_NORMS}"));
+                assert_eq!(
+                    told,
+                    sets[0] == "payload=gradient" && estimate.contains("norms"),
+                    "beside raw gradients only"
+                );
+            }
+            let clipped = of("local.estimate=per_sample(0.1)");
+            assert!(apart(clipped[0].last(), plain[0].last()) > 1e-2, "{sets:?} {batch}: a near clip changes nothing");
+        }
+    }
+}
+
+#[test]
+fn a_problem_that_parts_no_batch_is_refused_by_estimates_that_ask_for_parts() {
+    for estimate in ["local.estimate=micro_norms", "local.estimate=per_sample"] {
+        let recipe = neutral(&[estimate]);
+        let refusal = Trial::new(&recipe, &Buffered, 2, 5, 4).run().unwrap_err().to_string();
+        assert!(refusal.contains("use local.estimate=plain"), "{refusal}");
+        // Where rows have no meaning the whole is one row.
+        Trial::new(&recipe, &quadratic(), 2, 5, 4).run().unwrap();
     }
 }

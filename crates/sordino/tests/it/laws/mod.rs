@@ -2,6 +2,7 @@
 
 mod data;
 mod identities;
+mod low_rank;
 mod resume;
 mod sameness;
 mod wire;
@@ -41,6 +42,8 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
         &["payload=gradient", "compress=topk(0.1)", "feedback=ef21", "exchange=star(down=topk(0.2), feedback=ef21)"],
         &["aggregate=weighted", "compress=qsgd", "exchange=gather"],
         &["aggregate=weighted", "compress=block(0.25)", "feedback=residual(lambda=0.5)", "exchange=reduce"],
+        &["schedule.every=2", "compress=powersgd(1, clip=0.5)", "feedback=residual(lambda=0.5)", "exchange=reduce"],
+        &["compress=powersgd(1)", "feedback=residual", "exchange=star(down=powersgd(1), feedback=residual)"],
         &["buffers=reestimate(3)", "schedule=growing", "optim=sgd(schedule=cosine(warmup=4))"],
         &["compress=randk(0.2)", "feedback=residual", "buffers=root", "schedule=power(base=2, exponent=1)"],
         &["payload=parameters", "outer=momentum(0.5, nesterov=true)", "compress=half", "schedule.every=2"],
@@ -55,6 +58,8 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
                 &["optim.momentum=0.9"]
             }
             "diloco" => &["schedule.every=8"],
+            // Of the matrix here, two rows, only rank 1 is shorter.
+            "powersgd" => &["compress.rank=1", "optim.momentum=0.9"],
             _ => &[],
         }
     };

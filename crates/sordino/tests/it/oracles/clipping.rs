@@ -6,7 +6,9 @@ use super::{compare, cosine, library, models, problems};
 use crate::oracle::{
     celgc, clip_gd, clip21,
     compress::top_k,
-    ef21, parallel_clip, press_clip21,
+    ef21,
+    mixed_clip::{self, Rule},
+    parallel_clip, press_clip21,
     problem::{Noise, Quartics},
 };
 use crate::worlds::{Posed, Shared};
@@ -51,6 +53,27 @@ fn parallel_clipping_clips_by_the_mean_gradient() {
             let found = library("parallel-clip", &[&optim], &Posed::whole(problem.clone()), 200, 200);
             assert!(found[0].rounds.iter().any(|r| r.told.clipped > 0), "some step is clipped");
             compare("parallel-clip", &models(&found), &oracle(0.03), &[oracle(0.0297)]);
+        }
+    }
+}
+
+#[test]
+fn mixed_and_momentum_clipping_clip_what_is_averaged_over_time() {
+    for problem in steep(24) {
+        for (name, nu, beta, form, rule) in [
+            ("mixed-clip", 0.7, 0.99, "soft", Rule::Soft),
+            ("mixed-clip", 0.4, 0.9, "hard", Rule::Hard),
+            ("momentum-clip", 1.0, 0.9, "soft", Rule::Soft),
+            ("momentum-clip", 1.0, 0.8, "hard", Rule::Hard),
+        ] {
+            let oracle = |gamma: f64| {
+                let settings = mixed_clip::Settings { rate: &|_| 0.3, gamma, nu, beta, decay: 1e-3, rule };
+                mixed_clip::trajectory(&*problem, &settings, 200)
+            };
+            let optim = format!("optim=mixclip(0.3, {nu}, {beta}, 0.05, {form}, decay=0.001, schedule=constant)");
+            let found = library(name, &[&optim], &Posed::whole(problem.clone()), 200, 200);
+            assert!(found[0].rounds.iter().any(|r| r.told.clipped > 0), "some step is clipped");
+            compare(name, &models(&found), &oracle(0.05), &[oracle(0.0495)]);
         }
     }
 }

@@ -14,6 +14,7 @@
 
 mod clipping;
 mod feedback;
+mod layerwise;
 mod local;
 mod quantizers;
 
@@ -85,6 +86,7 @@ fn every_row_is_compared() {
     let here = [
         include_str!("clipping.rs"),
         include_str!("feedback.rs"),
+        include_str!("layerwise.rs"),
         include_str!("local.rs"),
         include_str!("quantizers.rs"),
     ];
