@@ -165,7 +165,9 @@ pub fn regression(ask: &Ask, train: SparseSet, test: Option<SparseSet>) -> Resul
     let data = train.fingerprint();
     let rows = |set: SparseSet, lies: &[u32]| -> Result<Arc<SparseRows>> {
         let mut labels = set.signs()?;
-        lies.iter().for_each(|&row| labels[row as usize] *= -1.0);
+        for &row in lies {
+            labels[row as usize] *= -1.0;
+        }
         Ok(Arc::new(SparseRows { offsets: set.offsets, columns: set.columns, values: set.values, labels }))
     };
     Ok(plain(Logistic {

@@ -26,7 +26,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<DenseSet> {
     let whole = |column: &str| -> Result<Vec<u32>> {
         let values = table.column(column).map_err(inside)?;
         let whole = |(at, v): (usize, f32)| {
-            (v >= 0.0 && v <= 1e6 && v.fract() == 0.0).then_some(v as u32).ok_or_else(|| {
+            ((0.0..=1e6).contains(&v) && v.fract() == 0.0).then_some(v as u32).ok_or_else(|| {
                 Error::data(format!("{name}: row {}: `{column}` must be a whole number from 0, {v} came", at + 1))
             })
         };
@@ -42,7 +42,9 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<DenseSet> {
         return Err(Error::data(format!("{name}: row {}: every feature must be a finite number", at + 1)));
     }
     let mut left = std::collections::BTreeMap::<u32, usize>::new();
-    speakers.iter().for_each(|s| *left.entry(*s).or_default() += 1);
+    for speaker in &speakers {
+        *left.entry(*speaker).or_default() += 1;
+    }
     if let Some((speaker, rows)) = left.iter().find(|(_, rows)| **rows <= HELD_OUT) {
         return Err(Error::data(format!(
             "{name}: speaker {speaker} has {rows} rows; {HELD_OUT} are held out, so each needs more"
@@ -52,9 +54,9 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<DenseSet> {
     for (row, speaker) in speakers.iter().enumerate() {
         let left = left.entry(*speaker).or_default();
         if *left > HELD_OUT {
-            train.push(row)
+            train.push(row);
         } else {
-            test.push(row)
+            test.push(row);
         }
         *left -= 1;
     }
