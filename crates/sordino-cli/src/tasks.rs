@@ -1,19 +1,18 @@
-//! The tasks: data of the laboratory joined with workloads.
+//! The tasks: what there is, with what suits each.
+
+mod rows;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use sordino::base::Stream;
 use sordino::grammar::{Args, Element, Key, Listing, unknown};
-use sordino::recipe::Defaults;
-use sordino::workload::{Deal, Logistic, Polynomial, Quadratic, SparseRows, Task};
+use sordino::recipe::{Defaults, flips};
+use sordino::workload::{Polynomial, Quadratic, Task};
 use sordino::{Error, Result};
-use sordino_lab::data::{self, ImageSet, Set, SparsePair, SparseSet, TextSet, libsvm};
-use sordino_lab::partition::Partition;
-use sordino_nets::{CharLstm, CharTransformer, Cnn, ImageData, Images, Mlp, Model, ResNet20, Sample, Text};
+use sordino_lab::data::{self, Set, SparsePair, libsvm};
+use sordino_nets::{CharLstm, CharTransformer, Cnn, Mlp, ResNet20};
 
-/// Characters of one row of a text task.
-const WINDOW: usize = 64;
+use rows::{images, regression, roles, text, vowels};
 
 /// A task as it is listed.
 pub struct Entry {
@@ -42,6 +41,8 @@ struct Ask<'a> {
     name: &'static str,
     args: Args,
     partition: &'a Element,
+    /// The last clients whose labels are flipped.
+    flip: usize,
     /// Who rows are dealt to: the workers, or federated clients.
     clients: usize,
     seed: u64,
@@ -82,6 +83,9 @@ const fn neural(sgd_rate: f64, adam_rate: f64, batch: usize, threshold: f64) -> 
         ..Defaults::PLAIN
     }
 }
+
+/// Speakers of the 8 plays that hold a training row.
+const SPEAKERS: usize = 284;
 
 const LOGISTIC: Defaults = Defaults { sgd_rate: 1.0, adam_rate: 0.01, tau: 0.1, ..Defaults::PLAIN };
 
@@ -202,8 +206,19 @@ pub const ENTRIES: &[Entry] = &[
         },
     },
     Entry {
+        listing: task(
+            "roles-lstm",
+            "LSTM that predicts the next character of 1426 roles in 38 plays, each a client (embedded)",
+            &[DROPOUT],
+        ),
+        defaults: Defaults { clients: 1426, ..neural(1.0, 5e-3, 16, 1.0) },
+        length: Length::Epochs(1.0),
+        looks: 10,
+        make: |ask| roles(ask, CharLstm { dropout: ask.args.fraction("dropout")?, ..CharLstm::default() }),
+    },
+    Entry {
         listing: task("shakespeare-lstm", "LSTM that predicts the next character of 8 plays (embedded)", &[DROPOUT]),
-        defaults: neural(1.0, 5e-3, 16, 1.0),
+        defaults: Defaults { clients: SPEAKERS, ..neural(1.0, 5e-3, 16, 1.0) },
         length: Length::Epochs(1.0),
         looks: 10,
         make: |ask| text(ask, CharLstm { dropout: ask.args.fraction("dropout")?, ..CharLstm::default() }),
@@ -214,10 +229,17 @@ pub const ENTRIES: &[Entry] = &[
             "Transformer that predicts the next character of 8 plays (embedded)",
             &[DROPOUT],
         ),
-        defaults: neural(0.1, 3e-3, 16, 1.0),
+        defaults: Defaults { clients: SPEAKERS, ..neural(0.1, 3e-3, 16, 1.0) },
         length: Length::Epochs(1.0),
         looks: 10,
         make: |ask| text(ask, CharTransformer { dropout: ask.args.fraction("dropout")?, ..CharTransformer::default() }),
+    },
+    Entry {
+        listing: task("vowel-mlp", "MLP on 11 vowels by 15 speakers, each a client (embedded)", &[DROPOUT]),
+        defaults: Defaults { clients: 15, ..neural(0.1, 2e-3, 11, 2.0) },
+        length: Length::Epochs(100.0),
+        looks: 50,
+        make: |ask| vowels(ask, Mlp { dropout: ask.args.fraction("dropout")?, ..Mlp::default() }),
     },
 ];
 
@@ -243,7 +265,8 @@ impl Entry {
         if let Some(path) = data.filter(|p| !p.exists()) {
             return Err(Error::request(format!("there is no file or folder {}", path.display())));
         }
-        let embedded = ["digits-cnn", "digits-mlp", "mushrooms-logistic", "polynomial", "quadratic"];
+        let embedded =
+            ["digits-cnn", "digits-mlp", "mushrooms-logistic", "polynomial", "quadratic", "roles-lstm", "vowel-mlp"];
         if data.is_some() && embedded.contains(&self.listing.name) {
             return Err(Error::request(format!(
                 "task {} brings its own data and takes no --data; logistic, fashion-* and shakespeare-* do",
@@ -256,7 +279,8 @@ impl Entry {
                 self.listing.name
             )));
         }
-        (self.make)(&Ask { name: self.listing.name, args, partition, clients, seed, data, features })
+        let flip = flips(partition)?;
+        (self.make)(&Ask { name: self.listing.name, args, partition, flip, clients, seed, data, features })
             .map_err(|e| e.within(format!("task {element}")))
     }
 }
@@ -272,106 +296,4 @@ fn most(args: &Args, key: &str, most: u64) -> Result<usize> {
 
 fn plain(task: impl Task + 'static) -> Made {
     Made { task: Box::new(task), writer: None }
-}
-
-/// The deal that the axis `partition` names.
-fn deal(ask: &Ask, rows: usize, labels: Option<&[u32]>, clients: Option<&[u32]>) -> Result<Deal> {
-    let axis = sordino::recipe::AXES.iter().find(|a| a.name == "partition");
-    let listing = axis.and_then(|a| a.listing(&ask.partition.name)).map(|(listing, _)| listing);
-    let partition = match (ask.partition.name.as_str(), listing) {
-        ("iid", _) => Partition::Iid,
-        ("contiguous", _) => Partition::Contiguous,
-        ("natural", _) => Partition::Natural,
-        ("dirichlet", Some(listing)) => Partition::Dirichlet(listing.resolve(ask.partition)?.positive("alpha")?),
-        (other, _) => return Err(Error::request(format!("unknown partition `{other}`"))),
-    };
-    partition.deal(rows, labels, clients, ask.clients, ask.seed)
-}
-
-fn images<M: Model<Data = ImageData>>(ask: &Ask, set: &str, model: M) -> Result<Made> {
-    let name = match (set, ask.data) {
-        ("fashion", Some(_)) => "fashion-mnist",
-        ("fashion", None) => "fashion-tiny",
-        (other, _) => other,
-    };
-    let Set::Images(set) = data::load(name, ask.data)? else {
-        return Err(Error::data(format!("{name} holds no images")));
-    };
-    let deal = deal(ask, set.train_labels.len(), Some(&set.train_labels), None)?;
-    let ImageSet { train_pixels, train_labels, test_pixels, test_labels, channels, height, width, classes } = set;
-    let of = |pixels: Vec<f32>, labels: Vec<u32>| Images {
-        pixels: pixels.into(),
-        labels: labels.into(),
-        channels,
-        height,
-        width,
-        classes,
-    };
-    let data = ImageData::new(of(train_pixels, train_labels), of(test_pixels, test_labels))?;
-    Ok(plain(model.task(ask.name, data, deal)))
-}
-
-fn text<M: Model<Data = Text> + Sample>(ask: &Ask, model: M) -> Result<Made> {
-    let name = if ask.data.is_some() { "shakespeare-plays" } else { "shakespeare-tiny" };
-    let Set::Text(set) = data::load(name, ask.data)? else {
-        return Err(Error::data(format!("{name} holds no text")));
-    };
-    let speakers = speakers(&set);
-    let rows: Vec<u32> = (0..(set.train.len() - 1) / WINDOW).map(|row| speakers[row * WINDOW]).collect();
-    let deal = deal(ask, rows.len(), None, Some(&rows))?;
-    let data = Text::new(set.train, set.test, set.symbols, WINDOW)?;
-    let (writer, of) = (model.clone(), data.clone());
-    let write: Writer = Box::new(move |parameters, prompt, length, temperature, stream| {
-        writer.sample(&of, parameters, prompt, length, temperature, stream)
-    });
-    Ok(Made { task: Box::new(model.task(ask.name, data, deal)), writer: Some(write) })
-}
-
-/// Who speaks each character of a play's text, where a speech begins with a line that ends in a colon after a blank
-/// line.
-fn speakers(set: &TextSet) -> Vec<u32> {
-    let text = set.spell(&set.train);
-    let mut names: Vec<&str> = vec![""];
-    let (mut who, mut after_blank, mut all) = (0u32, true, Vec::with_capacity(set.train.len()));
-    for line in text.split_inclusive('\n') {
-        let words = line.trim_end();
-        if let Some(name) = words.strip_suffix(':').filter(|_| after_blank) {
-            let known = names.iter().position(|n| *n == name);
-            who = known.unwrap_or_else(|| {
-                names.push(name);
-                names.len() - 1
-            }) as u32;
-        }
-        after_blank = words.is_empty();
-        all.extend(line.chars().map(|_| who));
-    }
-    all
-}
-
-fn regression(ask: &Ask, train: SparseSet, test: Option<SparseSet>) -> Result<Made> {
-    let features = train.features.max(test.as_ref().map_or(0, |t| t.features));
-    if ask.features > 0 && features > ask.features {
-        return Err(Error::request(format!(
-            "the data have a feature {features}, but the model was trained with {}",
-            ask.features
-        )));
-    }
-    let features = features.max(ask.features);
-    let classes = train.classes();
-    let deal = deal(ask, train.rows(), Some(&classes), None)?;
-    let data = train.fingerprint();
-    let rows = |set: SparseSet| -> Result<Arc<SparseRows>> {
-        let labels = set.signs()?;
-        Ok(Arc::new(SparseRows { offsets: set.offsets, columns: set.columns, values: set.values, labels }))
-    };
-    Ok(plain(Logistic {
-        name: ask.name.into(),
-        train: rows(train)?,
-        test: test.map(rows).transpose()?,
-        features,
-        deal,
-        l2: ask.args.positive_or_zero("l2")?,
-        nonconvex: ask.args.positive_or_zero("nonconvex")?,
-        data,
-    }))
 }

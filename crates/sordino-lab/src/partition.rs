@@ -8,11 +8,16 @@
 //! ```text
 //! contiguous   worker k: the k-th of N runs of ⌊n/N⌋ rows, one more for the first n mod N workers
 //! dirichlet    for each class c: p ~ Dirichlet(α, ..., α) over workers; its rows, shuffled, are cut by p
-//! natural      clients by falling size, each whole to the worker that holds the fewest rows so far
+//! natural      clients by falling size, each whole to the worker that holds the fewest rows so far;
+//!              where there are as many workers as clients, client k is the k-th to appear
+//! flip         y ← classes − 1 − y for every row of the last `flip` workers
 //! ```
 //! # Contract
 //! Shards are disjoint, cover every row, ascend, and hold at least one row each; the same arguments give the same
 //! shards anywhere. Fewer rows (or clients) than workers is an error.
+//!
+//! A flip is applied to training labels after the deal, which goes by the true ones; held-out labels stay true. The
+//! loss over training rows, and that over a client's own rows, count flipped labels as the clients that hold them do.
 //!
 //! # When it helps, when it hurts
 //! Small α and `natural` are the hard cases of federated training: workers pull apart between meetings.
@@ -118,10 +123,16 @@ pub fn dirichlet(labels: &[u32], workers: usize, alpha: f64, seed: u64) -> Resul
     Ok(shards)
 }
 
-/// Whole clients to workers: the largest first, each to the worker with the fewest rows. `clients` names each row's.
+/// Whole clients to workers: the largest first, each to the worker with the fewest rows; in the order in which they
+/// appear where there are as many as workers. `clients` names each row's.
 pub fn natural(clients: &[u32], workers: usize) -> Result<Vec<Vec<u32>>> {
     let mut clients: Vec<Vec<u32>> = by_value(clients).into_values().collect();
     enough(clients.len(), "clients", workers)?;
+    if clients.len() == workers {
+        // Each is one worker: numbers that mean something are kept.
+        clients.sort_by_key(|rows| rows.first().copied());
+        return Ok(clients);
+    }
     clients.sort_by_key(|rows| Reverse(rows.len()));
     let mut shards = vec![Vec::new(); workers];
     for rows in clients {
@@ -133,6 +144,22 @@ pub fn natural(clients: &[u32], workers: usize) -> Result<Vec<Vec<u32>>> {
         shard.sort_unstable();
     }
     Ok(shards)
+}
+
+/// The rows whose labels are flipped: those of the last `flip` workers.
+pub fn flipped(deal: &Deal, flip: usize) -> Result<Vec<u32>> {
+    match deal {
+        _ if flip == 0 => Ok(Vec::new()),
+        Deal::Shards(shards) if flip <= shards.len() => Ok(shards[shards.len() - flip..].concat()),
+        Deal::Shards(shards) => Err(Error::request(format!(
+            "the labels of {flip} clients cannot be flipped, there are {}: lower partition.flip",
+            shards.len()
+        ))),
+        Deal::Iid => Err(Error::request(
+            "rows that are dealt anew each epoch belong to nobody, so no client's labels can be flipped: use contiguous \
+             or dirichlet",
+        )),
+    }
 }
 
 /// The rows of each value, in the order of values and rows.
@@ -216,7 +243,18 @@ mod tests {
         let clients = [5, 5, 5, 2, 9, 9, 2, 7];
         let shards = natural(&clients, 3).unwrap();
         assert_eq!(shards, [vec![0, 1, 2], vec![3, 6, 7], vec![4, 5]]);
+        assert_eq!(natural(&clients, 4).unwrap(), [vec![0, 1, 2], vec![3, 6], vec![4, 5], vec![7]]);
         assert!(natural(&clients, 5).unwrap_err().to_string().contains("4 clients cannot be dealt to 5 workers"));
+    }
+
+    #[test]
+    fn the_last_workers_are_flipped() {
+        let deal = Partition::Contiguous.deal(7, None, None, 3, 0).unwrap();
+        assert_eq!(flipped(&deal, 0).unwrap(), [0; 0]);
+        assert_eq!(flipped(&deal, 2).unwrap(), [3, 4, 5, 6]);
+        assert!(flipped(&deal, 4).unwrap_err().to_string().contains("there are 3"));
+        assert!(flipped(&Deal::Iid, 1).unwrap_err().to_string().contains("use contiguous or dirichlet"));
+        assert!(flipped(&Deal::Iid, 0).unwrap().is_empty());
     }
 
     #[test]

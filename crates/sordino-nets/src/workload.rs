@@ -204,13 +204,9 @@ impl<M: Module, D: Data> workload::Workload for Workload<M, D> {
     }
 
     fn evaluate(&mut self, parameters: &[f32], buffers: &[f32], split: Split) -> Result<Option<Metrics>> {
-        let available = self.data.rows(split);
         let rows: Vec<u32> = match split {
-            Split::Train => {
-                let limit = EVALUATED_ROWS.div_ceil(self.data.examples());
-                (0..available.min(limit) as u32).collect()
-            }
-            Split::Test => (0..available as u32).collect(),
+            Split::Train => self.data.looked_at(EVALUATED_ROWS.div_ceil(self.data.examples())),
+            Split::Test => (0..self.data.rows(split) as u32).collect(),
         };
         self.metrics(parameters, buffers, split, &rows)
     }

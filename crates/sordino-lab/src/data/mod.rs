@@ -10,8 +10,11 @@ pub mod gzip;
 pub mod idx;
 pub mod libsvm;
 pub mod named;
+pub mod roles;
 pub mod sets;
 pub mod text;
+pub mod vowel;
 
 pub use named::{Entry, Set, entries, load};
-pub use sets::{ImageSet, SparsePair, SparseSet, TextSet};
+pub use roles::Windows;
+pub use sets::{DenseRows, DenseSet, ImageSet, Role, RoleSet, SparsePair, SparseSet, TextSet};

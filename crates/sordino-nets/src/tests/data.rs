@@ -20,6 +20,21 @@ fn windows_do_not_overlap_and_answers_follow() {
 }
 
 #[test]
+fn windows_begin_where_they_are_told_to_and_are_looked_at_evenly() {
+    let codes: Vec<u8> = (0..25).collect();
+    let text = Text::new(codes.clone(), codes, vec!['x'; 25], 4).unwrap();
+    let told = text.clone().beginning_at([0, 3, 9, 12, 20], [1]).unwrap();
+    assert_eq!((told.rows(Split::Train), told.rows(Split::Test)), (5, 1));
+    let codes: Vec<i32> = told.batch(Split::Train, &[4, 1], &Device::default()).codes.into_data().try_to_vec().unwrap();
+    assert_eq!(codes, (20..24).chain(3..7).collect::<Vec<_>>());
+    assert_eq!((told.looked_at(2), told.looked_at(9)), (vec![0, 3], vec![0, 1, 2, 3, 4]));
+    assert_eq!(text.looked_at(2), [0, 1]);
+    assert_ne!(told.fingerprint(), text.fingerprint());
+    let error = text.beginning_at([21], []).unwrap_err().to_string();
+    assert!(error.contains("at 21"), "{error}");
+}
+
+#[test]
 fn a_character_model_writes_what_it_was_asked() {
     let (text, model) = (chant(), CharLstm { embedding: 4, hidden: 8, dropout: 0.0 });
     let parameters = model.workload(text.clone()).unwrap().start(0).parameters;

@@ -131,3 +131,101 @@ fn a_batch_taken_in_parts_has_the_gradient_of_the_whole() {
     assert!((loss - repeated).abs() < 1e-6);
     assert!(one.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-5));
 }
+
+/// Gradient parts of a draw: rows, loss and gradient of each, and the buffers afterwards.
+type Parts = (Vec<(usize, f64, Vec<f32>)>, Vec<f32>);
+
+fn parts(w: &mut impl sordino::workload::Workload, draw: &Draw, most: usize) -> Parts {
+    let (start, mut room, mut all) = (w.start(1), vec![7.0; w.layout().len()], Vec::new());
+    let mut buffers = start.buffers;
+    w.parts(&start.parameters, &mut buffers, draw, most, &mut room, &mut |gradient, rows, loss| {
+        all.push((rows, loss, gradient.to_vec()));
+        Ok(())
+    })
+    .unwrap();
+    (all, buffers)
+}
+
+#[test]
+fn parts_add_up_to_the_gradient_of_the_whole() {
+    let mut w = Mlp { hidden: vec![6], dropout: 0.0 }.workload(blobs(4)).unwrap();
+    let (start, mut whole) = (w.start(1), vec![0.0; w.layout().len()]);
+    let loss = w.gradient(&start.parameters, &mut [], &draw(2, 21), &mut whole).unwrap();
+    for (most, sizes) in [(1, &[1; 21][..]), (8, &[8, 8, 5]), (21, &[21]), (5000, &[21])] {
+        let (parts, _) = parts(&mut w, &draw(2, 21), most);
+        assert_eq!(parts.iter().map(|p| p.0).collect::<Vec<_>>(), sizes);
+        let mean = parts.iter().map(|(rows, loss, _)| *rows as f64 * loss).sum::<f64>() / 21.0;
+        assert!((mean - loss).abs() < 1e-6, "{mean}, the whole has {loss}");
+        for (at, whole) in whole.iter().enumerate() {
+            let mean = parts.iter().map(|(rows, _, g)| *rows as f32 * g[at]).sum::<f32>() / 21.0;
+            assert!((mean - whole).abs() < 1e-6, "{mean}, the whole has {whole}");
+        }
+    }
+    // A control: parts of different sizes do not count alike.
+    let (parts, _) = parts(&mut w, &draw(2, 21), 8);
+    let plain = parts.iter().map(|(_, loss, _)| loss).sum::<f64>() / 3.0;
+    assert!((plain - loss).abs() > 1e-4, "{plain} {loss}");
+}
+
+#[test]
+fn buffers_after_parts_have_seen_each_part_in_turn() {
+    let mut w = Workload::new(Own::new(false), Own::loss, blobs(4)).unwrap();
+    let (start, mut room) = (w.start(1), vec![0.0; w.layout().len()]);
+    let (_, one_part) = parts(&mut w, &draw(0, 16), 16);
+    let mut whole = start.buffers.clone();
+    w.gradient(&start.parameters, &mut whole, &draw(0, 16), &mut room).unwrap();
+    assert_eq!(one_part, whole, "one part is the whole");
+    let (_, four) = parts(&mut w, &draw(0, 16), 4);
+    assert_ne!(four, whole);
+    // With Burn's momentum of a tenth the mean moves by a tenth of what is left to each part's mean, four times.
+    assert!(four.iter().zip(&start.buffers).any(|(a, b)| a != b));
+    assert_eq!(parts(&mut w, &draw(0, 16), 4).1, four);
+    let nobody = Draw { seed: 0, client: 0, step: 0, batch: Batch::Poisson(0) };
+    let (none, untouched) = parts(&mut w, &nobody, 4);
+    assert!(none.is_empty() && untouched == start.buffers, "no rows leave running statistics alone");
+}
+
+#[test]
+fn an_empty_draw_has_no_loss_no_gradient_and_no_parts() {
+    let mut w = Mlp { hidden: vec![6], dropout: 0.0 }.workload(blobs(4)).unwrap();
+    let start = w.start(1);
+    let draw = |step| Draw { seed: 0, client: 0, step, batch: Batch::Poisson(1) };
+    let (mut empty, mut full) = (0, 0);
+    for step in 0..40 {
+        let mut gradient = vec![7.0; w.layout().len()];
+        let loss = w.gradient(&start.parameters, &mut [], &draw(step), &mut gradient).unwrap();
+        let drawn: usize = parts(&mut w, &draw(step), 1).0.iter().map(|p| p.0).sum();
+        if drawn == 0 {
+            assert!(loss == 0.0 && gradient.iter().all(|g| *g == 0.0));
+            empty += 1;
+        } else {
+            assert!(loss > 0.0 && gradient.iter().any(|g| *g != 0.0));
+            full += 1;
+        }
+    }
+    // Nobody is drawn with probability 1/e.
+    assert!((5..26).contains(&empty) && full > 5, "{empty} of 40");
+}
+
+#[test]
+fn a_clients_own_rows_are_looked_at_and_a_stranger_is_an_error() {
+    let shards = Deal::Shards(std::sync::Arc::new(vec![(0..150).collect(), vec![150, 157], (151..157).collect()]));
+    let task = Mlp { hidden: vec![6], dropout: 0.0 }.task("blobs", blobs(4), shards);
+    let mut w = task.workload(3, 0).unwrap();
+    let start = w.start(1);
+    let own = w.evaluate_client(&start.parameters, &[], 1).unwrap().unwrap();
+    let draw = |client| Draw { seed: 0, client, step: 0, batch: Batch::Full };
+    let mut gradient = vec![0.0; w.layout().len()];
+    let loss = w.gradient(&start.parameters, &mut [], &draw(1), &mut gradient).unwrap();
+    assert_eq!(own.examples, 2);
+    assert!((own.loss - loss).abs() < 1e-6, "{} {loss}", own.loss);
+    assert_eq!((w.rows(0), w.rows(1), w.rows(2), w.rows(3)), (150, 2, 6, 0));
+    for stranger in [3, u64::MAX] {
+        let says = [
+            w.evaluate_client(&start.parameters, &[], stranger).unwrap_err(),
+            w.gradient(&start.parameters, &mut [], &draw(stranger), &mut gradient).unwrap_err(),
+            w.parts(&start.parameters, &mut [], &draw(stranger), 4, &mut gradient, &mut |_, _, _| Ok(())).unwrap_err(),
+        ];
+        assert!(says.iter().all(|e| e.to_string().contains("dealt to 3 clients")), "{says:?}");
+    }
+}

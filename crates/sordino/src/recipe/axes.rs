@@ -60,6 +60,21 @@ const PARTITIONS: &[Listing] = &[
     only("natural", "by the data's own clients"),
 ];
 
+/// What every partition takes besides.
+const FLIP: &[Key] = &[Key {
+    name: "flip",
+    default: "0",
+    about: "the last so many clients train on labels turned round: y becomes classes - 1 - y",
+}];
+
+/// How many clients train on flipped labels.
+pub fn flips(partition: &Element) -> Result<usize> {
+    let mut flip = Element::word(&partition.name);
+    flip.named.extend(partition.named.get_key_value("flip").map(|(key, value)| (key.clone(), value.clone())));
+    let listing = Listing { name: "partition", about: "", keys: FLIP };
+    Ok(listing.resolve(&flip)?.count("flip", 0)? as usize)
+}
+
 /// Every axis, in the order of a recipe.
 pub const AXES: &[Axis] = &[
     Axis { name: "task", about: "what is trained", neutral: "quadratic", elements: Vec::new, common: &[] },
@@ -68,7 +83,7 @@ pub const AXES: &[Axis] = &[
         about: "how training rows come to workers",
         neutral: "iid",
         elements: || PARTITIONS.to_vec(),
-        common: &[],
+        common: FLIP,
     },
     Axis {
         name: "optim",

@@ -21,6 +21,14 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     let refuse = |a: &str, b: &str, why: &str, cure: &str| -> Result<()> {
         Err(Error::request(format!("`{a}={}` with `{b}={}`: {why}; {cure}", text(a)?, text(b)?)))
     };
+    let partition = recipe.choice("partition")?;
+    let flip = super::flips(partition)?;
+    if flip > 0 && partition.name == "iid" {
+        return Err(Error::request(format!(
+            "`partition={partition}`: rows that are dealt anew each epoch belong to no client, so no client's labels can be \
+             flipped; use partition=contiguous(flip={flip}), dirichlet or natural"
+        )));
+    }
     let payload = payload::build(recipe.choice("payload")?)?;
     let memory = feedback::build(recipe.choice("feedback")?)?;
     let mut codec = compress::build(recipe.choice("compress")?)?;

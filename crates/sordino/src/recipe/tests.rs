@@ -39,6 +39,8 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("clip21", &["aggregate=weighted"], "aggregate=mean"),
         ("saef", &["exchange.feedback=residual(1)"], "nobody looks ahead"),
         ("sync-sgd", &["local.state=reset"], "local.state=keep"),
+        ("fedavg", &["partition=iid(flip=2)"], "use partition=contiguous(flip=2)"),
+        ("fedavg", &["partition=contiguous(flip=0.5)"], "a whole number"),
         ("qsr", &["schedule.alhpa=1"], "did you mean `alpha`"),
         ("qsr", &["compres=dense"], "did you mean `compress`"),
         ("qsr", &["compress=topkk"], "did you mean `topk`"),

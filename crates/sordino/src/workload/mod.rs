@@ -47,7 +47,8 @@ impl Draw {
 /// Which rows to evaluate on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// All training examples of all workers, or the first 10 000 (characters, for text).
+    /// All training examples of all workers, or the first 10 000 (characters, for text; where a text has clients of its
+    /// own, 10 000 evenly from all of it).
     Train,
     /// Held-out rows.
     Test,
