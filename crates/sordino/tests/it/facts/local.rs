@@ -18,7 +18,7 @@ fn federated_momentum_needs_fewer_rounds() {
     let task = clients();
     let best = task.loss(&crate::worlds::narrow(&task.minimiser()));
     let gaps = |beta: f64| -> Vec<f64> {
-        let sets = ["optim.rate=0.1", "schedule.every=5", &format!("outer.beta={beta}")];
+        let sets = ["optim.rate=0.1", "schedule=constant(5)", "participation=everyone", &format!("outer.beta={beta}")];
         let ranks = run("fedmom", &sets, &task, 10, 3000).unwrap();
         ranks[0].models().iter().map(|w| task.loss(w) - best).collect()
     };
@@ -37,7 +37,7 @@ fn federated_momentum_needs_fewer_rounds() {
 #[test]
 fn federated_momentum_starts_as_its_first_step_says_and_ends_as_nesterov() {
     let task = clients();
-    let sets = ["optim.rate=0.2", "schedule.every=1"];
+    let sets = ["optim.rate=0.2", "schedule=constant(1)", "participation=everyone"];
     let found = run("fedmom", &sets, &task, 10, 40).unwrap();
     let plain = run("fedmom", &[&sets[..], &["outer.beta=0"]].concat(), &task, 10, 1).unwrap();
     // w₁ = w₀ − (1 + β)·g₀.

@@ -1,12 +1,15 @@
 //! Neutral elements, and settings of one element that are another.
 
+use std::sync::Arc;
+
 use sordino::base::flat;
 use sordino::estimate::MICRO_NORMS;
 use sordino::testing::Trial;
 use sordino::workload::{Batch, Deal, Draw, Task};
 
 use super::{run, same_bits};
-use crate::worlds::{Buffered, apart, neutral, quadratic, row, sparse};
+use crate::oracle::problem::{Noise, Quadratics};
+use crate::worlds::{Buffered, Posed, apart, neutral, quadratic, row, sparse};
 
 #[test]
 fn all_neutral_is_the_mean_of_the_rates_times_gradients_in_rank_order_bit_for_bit() {
@@ -177,7 +180,8 @@ fn an_estimate_that_clips_nothing_or_only_tells_norms_trains_the_same_model() {
 fn a_problem_that_parts_no_batch_is_refused_by_estimates_that_ask_for_parts() {
     for estimate in ["local.estimate=micro_norms", "local.estimate=per_sample"] {
         let recipe = neutral(&[estimate]);
-        let refusal = Trial::new(&recipe, &Buffered, 2, 5, 4).run().unwrap_err().to_string();
+        let rows = Posed { sizes: vec![3; 4], ..Posed::whole(Arc::new(Quadratics::scattered(4, 8, Noise::None))) };
+        let refusal = Trial::new(&recipe, &rows, 2, 5, 4).run().unwrap_err().to_string();
         assert!(refusal.contains("use local.estimate=plain"), "{refusal}");
         // Where rows have no meaning the whole is one row.
         Trial::new(&recipe, &quadratic(), 2, 5, 4).run().unwrap();

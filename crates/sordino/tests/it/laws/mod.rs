@@ -1,8 +1,11 @@
 //! The laws that tie the elements to one another.
 
 mod data;
+mod federated;
 mod identities;
 mod low_rank;
+mod mixes;
+mod private;
 mod resume;
 mod sameness;
 mod wire;
@@ -48,6 +51,23 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
         &["compress=randk(0.2)", "feedback=residual", "buffers=root", "schedule=power(base=2, exponent=1)"],
         &["payload=parameters", "outer=momentum(0.5, nesterov=true)", "compress=half", "schedule.every=2"],
         &["optim=sgd(momentum=0.9, nesterov=true, max_norm=0.5, decay=0.01)", "compress=natural", "buffers=local"],
+        &[
+            "optim=sgd(momentum=0.9)",
+            "participation=sampled(3, clients=8)",
+            "exchange=star",
+            "compress=topk(0.1)",
+            "feedback=residual(lambda=0.5)",
+            "schedule.every=3",
+            "outer=momentum(0.5)",
+        ],
+        &["participation=poisson(2, clients=6)", "exchange=star", "optim=adamw", "compress=qsgd", "schedule.every=2"],
+        &[
+            "participation=sampled(2, clients=5)",
+            "exchange=star",
+            "payload=gradient",
+            "compress=topk(0.2)",
+            "feedback=ef21",
+        ],
     ];
     // Rows as a run would meet them: momentum where the row leaves it open, a rate that anneals for the rule that needs it.
     let of = |name: &'static str| -> &'static [&'static str] {
@@ -60,6 +80,11 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
             "diloco" => &["schedule.every=8"],
             // Of the matrix here, two rows, only rank 1 is shorter.
             "powersgd" => &["compress.rank=1", "optim.momentum=0.9"],
+            // What noise hides must not be told by buffers.
+            "dp-clip21" => &["buffers=local"],
+            "fedavg" => &["participation.clients=9", "participation.count=4"],
+            "scaffold" => &["participation.clients=7", "participation.count=3"],
+            "dp-fedavg" => &["participation.clients=6", "participation.expected=1.5"],
             _ => &[],
         }
     };

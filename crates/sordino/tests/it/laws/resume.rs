@@ -4,12 +4,12 @@ use sordino::base::Kind;
 use sordino::testing::{Rank, Trial};
 
 use super::{rows_and_mixes, run};
-use crate::worlds::{Buffered, hashes, neutral, quadratic, row};
+use crate::worlds::{Buffered, hashes, neutral, quadratic, row, tried};
 
 #[test]
 fn stopping_in_the_middle_and_going_on_is_never_having_stopped() {
     for (name, recipe) in rows_and_mixes() {
-        let trial = Trial::new(&recipe, &Buffered, 4, 5, 40);
+        let trial = Trial::new(&recipe, tried(&recipe), 4, 5, 40);
         let whole = trial.run().unwrap();
         let rounds = whole[0].rounds.len();
         for at in [1, rounds / 2, rounds - 1] {
@@ -24,7 +24,8 @@ fn stopping_in_the_middle_and_going_on_is_never_having_stopped() {
                 for (a, b) in whole.rounds[at..].iter().zip(&rest.rounds) {
                     assert_eq!(a.state, b.state, "{name}, stopped after round {at}");
                     assert_eq!(a.buffers, b.buffers);
-                    assert_eq!(a.told, b.told, "{name}, stopped after round {at}");
+                    // As text: who has not spoken has a loss that is no number.
+                    assert_eq!(format!("{:?}", a.told), format!("{:?}", b.told), "{name}, stopped after round {at}");
                 }
             }
         }
@@ -34,7 +35,7 @@ fn stopping_in_the_middle_and_going_on_is_never_having_stopped() {
 #[test]
 fn stopping_and_going_on_moves_no_more_bytes_of_training() {
     for (name, recipe) in rows_and_mixes() {
-        let trial = Trial::new(&recipe, &Buffered, 3, 5, 24);
+        let trial = Trial::new(&recipe, tried(&recipe), 3, 5, 24);
         let (whole, first) = (trial.run().unwrap(), Trial { rounds: 1, ..trial }.run().unwrap());
         let states: Vec<_> = first.iter().map(|r| r.rounds[0].state.clone()).collect();
         let rest = trial.resume(&states).unwrap();

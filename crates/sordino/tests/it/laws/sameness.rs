@@ -9,13 +9,13 @@ use sordino::testing::Trial;
 use sordino::workload::{Batch, Draw, Task};
 
 use super::{rows_and_mixes, run};
-use crate::worlds::{Buffered, Restless, hashes, neutral, quadratic, row};
+use crate::worlds::{Buffered, Restless, hashes, neutral, quadratic, row, tried};
 
 #[test]
 fn every_rank_holds_the_same_model_after_every_round_with_one_to_four_workers() {
     for (name, recipe) in rows_and_mixes() {
         for workers in 1..=4 {
-            let ranks = run(&recipe, &Buffered, workers, 24);
+            let ranks = run(&recipe, tried(&recipe), workers, 24);
             assert!(ranks.iter().all(|r| hashes(&r.models()) == hashes(&ranks[0].models())), "{name}, {workers}");
             assert!(flat::is_finite(ranks[0].last()) && ranks[0].last() != ranks[0].start, "{name}, {workers}");
             let told = |r: &sordino::testing::Rank| r.rounds.iter().map(|r| r.told.silence).collect::<Vec<_>>();
@@ -30,7 +30,7 @@ fn the_same_recipe_and_seed_give_the_same_bits_again_and_another_seed_others() {
     for row in ROWS {
         let recipe = crate::worlds::row(row.name, &[]);
         let of = |seed| {
-            let ranks = Trial::new(&recipe, &Buffered, 3, seed, 12).run().unwrap();
+            let ranks = Trial::new(&recipe, tried(&recipe), 3, seed, 12).run().unwrap();
             ranks.iter().map(|r| hashes(&r.models())).collect::<Vec<_>>()
         };
         assert_eq!(of(1), of(1), "{}", row.name);
@@ -41,7 +41,7 @@ fn the_same_recipe_and_seed_give_the_same_bits_again_and_another_seed_others() {
 #[test]
 fn the_order_of_arrivals_does_not_matter() {
     for (name, recipe) in rows_and_mixes() {
-        let trial = Trial::new(&recipe, &Buffered, 4, 5, 16);
+        let trial = Trial::new(&recipe, tried(&recipe), 4, 5, 16);
         let calm = trial.run().unwrap();
         for mood in 0..2 {
             let restless = trial.over(|port| Box::new(Restless::new(port, mood))).unwrap();
@@ -57,7 +57,7 @@ fn the_order_of_arrivals_does_not_matter() {
 fn a_simulated_world_gives_the_bits_of_threads_and_the_same_times_in_every_order_of_arrival() {
     let world = World { rate: 1e5, loss: 0.05, ..World::default() };
     for (name, recipe) in rows_and_mixes() {
-        let trial = Trial::new(&recipe, &Buffered, 4, 5, 8);
+        let trial = Trial::new(&recipe, tried(&recipe), 4, 5, 8);
         let simulated = |mood| {
             let clocks = Mutex::new(Vec::new());
             let ranks = trial.over(|port| {
@@ -75,7 +75,9 @@ fn a_simulated_world_gives_the_bits_of_threads_and_the_same_times_in_every_order
             assert_eq!(a.ledger, b.ledger, "{name}: stamps are not counted");
         }
         assert_eq!(simulated(1).1, times, "{name}");
-        assert!(times.iter().all(|now| *now > world.latency), "{name}: {times:?}");
+        // What clients play costs their own time, which is foretold and not measured here.
+        let federated = recipe.participation().unwrap().federated();
+        assert!(federated || times.iter().all(|now| *now > world.latency), "{name}: {times:?}");
     }
 }
 

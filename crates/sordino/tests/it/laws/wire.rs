@@ -12,24 +12,28 @@ use sordino::testing::Trial;
 use sordino::workload::{Task, Workload};
 
 use super::{rows_and_mixes, run};
-use crate::worlds::{Buffered, Count, Onlooker, hashes, neutral, quadratic, row};
+use crate::worlds::{Buffered, Count, Onlooker, hashes, neutral, quadratic, row, tried};
 
 #[test]
 fn the_ledger_is_the_sum_of_the_lengths_of_the_messages() {
     for (name, recipe) in rows_and_mixes() {
-        let (sent, received) = (Count::default(), Count::default());
-        let trial = Trial::new(&recipe, &Buffered, 3, 5, 12);
+        let (sent, received, told) = (Count::default(), Count::default(), Count::default());
+        let trial = Trial::new(&recipe, tried(&recipe), 3, 5, 12);
         let ranks = trial
             .over(|inner| {
-                let inner = Onlooker { inner, sent: sent.clone(), received: received.clone() };
-                Box::new(Metered::new(inner, Arc::new(Still)))
+                let inner = Metered::new(inner, Arc::new(Still));
+                Box::new(Onlooker { inner, sent: sent.clone(), received: received.clone(), told: told.clone() })
             })
             .unwrap();
         let mut all = ranks[0].ledger.clone();
         ranks[1..].iter().for_each(|r| all.merge(&r.ledger));
-        let seen = sent.lock().unwrap();
-        assert_eq!(*seen, *received.lock().unwrap(), "{name}: what is sent is received");
-        for (parties, (messages, bytes)) in seen.iter() {
+        let mut seen = sent.lock().unwrap().clone();
+        assert_eq!(seen, *received.lock().unwrap(), "{name}: what is sent is received");
+        for (parties, (messages, bytes)) in told.lock().unwrap().iter() {
+            let entry = seen.entry(*parties).or_default();
+            *entry = (entry.0 + messages, entry.1 + bytes);
+        }
+        for (parties, (messages, bytes)) in &seen {
             let of = |flows: &mut dyn Iterator<Item = (u64, u64)>| {
                 flows.fold((0, 0), |sum, flow| (sum.0 + flow.0, sum.1 + flow.1))
             };
@@ -39,9 +43,17 @@ fn the_ledger_is_the_sum_of_the_lengths_of_the_messages() {
         }
         assert_eq!(all.bytes_where(|_| true), seen.values().map(|(_, bytes)| bytes).sum::<u64>(), "{name}");
         assert_eq!(all.bytes_where(|l| l.purpose == Purpose::Evaluate), 0, "{name}: nobody evaluated");
-        // Ranks compare what they are about, once, and training's bytes are the rest.
+        // Ranks compare what they are about, once, and training's bytes are the rest; ranks that play clients tell one
+        // another what the server found besides.
         let control = all.bytes_where(|l| l.purpose == Purpose::Control);
-        assert!((1..300).contains(&control), "{name}: {control}");
+        if recipe.participation().unwrap().federated() {
+            assert_eq!(
+                control + all.sent_by(Party::Clients) + all.received_by(Party::Clients),
+                all.bytes_where(|_| true)
+            );
+        } else {
+            assert!((1..300).contains(&control), "{name}: {control}");
+        }
     }
 }
 
@@ -105,7 +117,7 @@ fn damage_on_the_way_is_an_error_and_never_a_wrong_model() {
     ];
     let mut survived = 0;
     for (name, recipe) in rows_and_mixes() {
-        let trial = Trial::new(&recipe, &Buffered, 3, 5, 16);
+        let trial = Trial::new(&recipe, tried(&recipe), 3, 5, 16);
         let clean = hashes(&trial.run().unwrap()[0].models()[1..]);
         for (seed, fault) in faults.into_iter().enumerate() {
             let (held, error) = until_error(&trial, fault, seed as u64);

@@ -2,7 +2,7 @@
 
 use super::{compare, cosine, library, models, problems};
 use crate::oracle::{
-    diloco, fedmom,
+    diloco,
     inner::Inner,
     local_sgd, post_local_sgd,
     problem::{Problem, Rate},
@@ -127,27 +127,5 @@ fn diloco_keeps_its_state_and_steps_outside_with_nesterov() {
         let found = library("diloco", &["optim.rate=0.002"], &Posed::whole(problem.clone()), 1600, 32);
         let controls = [oracle(0.89, 0.7), oracle(0.9, 0.71), oracle(0.0, 1.0)];
         compare("diloco", &models(&found), &oracle(0.9, 0.7), &controls);
-    }
-}
-
-#[test]
-fn federated_momentum_weighs_by_rows() {
-    for problem in problems(24) {
-        let sizes = vec![1, 5, 2, 3];
-        let oracle = |sizes: &[f64], beta| {
-            let settings = fedmom::Settings {
-                rate: &|_| 0.05,
-                every: 8,
-                outer_rate: 1.0,
-                beta,
-                sizes: sizes.to_vec(),
-                sample: &|_| (0..4).collect(),
-            };
-            fedmom::trajectory(&*problem, &settings, 40)
-        };
-        let task = Posed { sizes, ..Posed::whole(problem.clone()) };
-        let found = library("fedmom", &["optim.rate=0.05"], &task, 320, 40);
-        let controls = [oracle(&[1.0; 4], 0.9), oracle(&[1.0, 5.0, 2.0, 3.0], 0.89)];
-        compare("fedmom", &models(&found), &oracle(&[1.0, 5.0, 2.0, 3.0], 0.9), &controls);
     }
 }

@@ -13,9 +13,12 @@
 //! Every comparison has its control: the reference with slightly other settings, or other draws, must not agree.
 
 mod clipping;
+mod federated;
 mod feedback;
 mod layerwise;
 mod local;
+mod lowrank;
+mod private;
 mod quantizers;
 
 use std::sync::Arc;
@@ -85,9 +88,12 @@ fn cosine(peak: f64, warmup: u64, steps: u64) -> impl Fn(u64) -> f64 {
 fn every_row_is_compared() {
     let here = [
         include_str!("clipping.rs"),
+        include_str!("federated.rs"),
         include_str!("feedback.rs"),
         include_str!("layerwise.rs"),
         include_str!("local.rs"),
+        include_str!("lowrank.rs"),
+        include_str!("private.rs"),
         include_str!("quantizers.rs"),
     ];
     for row in ROWS {
