@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sordino::base::{Party, Purpose, State};
-use sordino::recipe::Recipe;
+use sordino::recipe::{Defaults, Recipe};
 use sordino::testing::{Rank, Round, Trial};
 use sordino::workload::{Batch, Draw, Task};
 
@@ -43,7 +43,7 @@ fn recipes(participation: &str) -> Vec<(&'static str, Recipe)> {
 /// What clients remember after a round, whichever rank keeps it.
 fn clients(ranks: &[Rank], round: usize) -> BTreeMap<String, State> {
     let theirs = |rank: &Rank| rank.rounds[round].state.part("clients").families();
-    ranks.iter().flat_map(|rank| theirs(rank).into_iter().map(|(id, state)| (id.to_string(), state))).collect()
+    ranks.iter().flat_map(theirs).collect()
 }
 
 /// A state without what every round moves.
@@ -245,7 +245,9 @@ fn stopping_and_going_on_in_a_hurry_is_never_having_stopped() {
         }
         // The control: a client that has forgotten.
         let mut emptied = states;
-        emptied.iter_mut().for_each(|state| state.vectors.retain(|path, _| !path.starts_with("clients/")));
+        for state in &mut emptied {
+            state.vectors.retain(|path, _| !path.starts_with("clients/"));
+        }
         if ["scaffold", "residual", "ef21", "keep"].contains(&name) {
             assert_ne!(trial.resume(&emptied).unwrap()[0].last(), whole[0].last(), "{name}");
         }
@@ -315,7 +317,7 @@ fn the_servers_variate_is_the_mean_of_all_clients_after_every_round() {
 fn refusal(base: &str, sets: &[&str]) -> String {
     let mut recipe = Recipe::named(base).unwrap();
     let mut all = sets.iter();
-    let refused = all.try_for_each(|set| recipe.set(set)).and_then(|()| recipe.resolve(&Default::default()));
+    let refused = all.try_for_each(|set| recipe.set(set)).and_then(|()| recipe.resolve(&Defaults::default()));
     let refused = refused.and_then(|()| sordino::recipe::check(&recipe)).expect_err(&sets.join(" "));
     assert_eq!(refused.kind(), sordino::base::Kind::Request);
     refused.to_string()
