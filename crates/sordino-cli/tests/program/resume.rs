@@ -6,12 +6,14 @@ use std::process::Stdio;
 use super::{Scratch, bytes, command, prints, refused, summary, words};
 
 /// Methods with something to remember of every kind.
-const RUNS: [&str; 5] = [
+const RUNS: [&str; 7] = [
     "qsr --set compress=orq(9) --set feedback=residual",
     "saef --set optim.momentum=0.9",
     "diloco --set schedule.every=4",
     "ef21 --set local.batch=16",
     "slowmo --set local.state=average --set aggregate=weighted",
+    "scaffold --set partition=dirichlet(0.3) --set participation.count=4",
+    "dp-fedavg --set privacy.seed=1 --set participation.expected=5",
 ];
 
 /// Waits until the record has a line of at least that round, then kills without warning.
@@ -37,7 +39,7 @@ fn killed_and_resumed_ends_with_the_same_bits() {
     for (i, run) in RUNS.iter().enumerate() {
         let (whole, broken) = (scratch.at(&format!("whole-{i}")), scratch.at(&format!("broken-{i}")));
         let line = |out: &str| {
-            format!("run {run} --task digits-mlp --steps 900 --checkpoint-every 3 --eval-every 1 --quiet --out {out}")
+            format!("run {run} --task digits-mlp --steps 400 --checkpoint-every 3 --eval-every 1 --quiet --out {out}")
         };
         prints(&words(&line(&whole)));
         killed_after(4, &words(&line(&broken)), &broken);

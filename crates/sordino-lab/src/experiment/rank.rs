@@ -279,7 +279,8 @@ impl Bench<'_> {
         };
         self.session.load(&checkpoint::load_rank(out, self.rank)?)?;
         let (whole, rank) = (ledger_of(&manifest.flows)?, self.rank);
-        let mine = |party| party == Party::Worker(rank) || (party == Party::Server && rank == 0);
+        // What clients and the server have said is nobody's own: rank 0 goes on counting from it.
+        let mine = |party| party == Party::Worker(rank) || (!matches!(party, Party::Worker(_)) && rank == 0);
         let waited = self.session.worker().times().waited;
         if let Some(meter) = self.session.port().meter() {
             for (link, flow) in whole.flows().filter(|(link, _)| mine(link.from)) {

@@ -50,6 +50,8 @@ pub struct Worker {
     pub(super) average: Average,
     /// Rows of every client.
     pub(super) rows: Vec<f32>,
+    /// How many of them lie.
+    liars: usize,
     /// Lists that travel beside every offer, as zeros.
     pub(super) asides: Vec<Aside>,
     // What the run is at.
@@ -104,6 +106,7 @@ impl Worker {
         let mut optimizer = parts.optimizer;
         optimizer.anneal.over(total);
         let clients = parts.participation.clients(ranks) as u64;
+        let liars = parts.attack.as_ref().map_or(0, |(_, liars)| *liars);
         let rows: Vec<f32> = (0..clients).map(|client| workload.rows(client) as f32).collect();
         let fewest = rows.iter().copied().fold(f32::INFINITY, f32::min);
         // A full batch divides by its own rows: a message of the client with the fewest moves most with one of them.
@@ -143,6 +146,7 @@ impl Worker {
             compared: false,
             average: Average::default(),
             rows,
+            liars,
             round: 0,
             step: 0,
             common: start.buffers.clone(),
@@ -276,6 +280,13 @@ impl Worker {
     pub(super) fn compare(&mut self, port: &mut dyn Port) -> Result<()> {
         if !self.compared {
             self.premises.compare(port, self.round)?;
+            if self.liars >= self.rows.len() {
+                return Err(Error::request(format!(
+                    "`fabric.liars` is {}, but there are {} who speak: somebody must be honest; lower fabric.liars",
+                    self.liars,
+                    self.rows.len()
+                )));
+            }
             if let Some(guard) = &mut self.guard {
                 guard.exhausted(self.round)?;
                 if !self.buffers.is_empty() && self.buffer_rule != Buffers::Local {
