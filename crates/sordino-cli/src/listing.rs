@@ -2,8 +2,7 @@
 
 use serde_json::json;
 use sordino::grammar::{Key, Listing, unknown};
-use sordino::optim::CURVES;
-use sordino::recipe::{AXES, Axis, ROWS, Row};
+use sordino::recipe::{AXES, Axis, NESTED, ROWS, Row};
 
 use crate::arguments::List;
 use crate::tasks;
@@ -32,11 +31,12 @@ pub fn methods(list: &List) {
 /// Lists the axes with their elements; tasks have a list of their own, but belong to the JSON.
 pub fn axes(list: &List) {
     if !list.json {
-        AXES.iter().for_each(axis);
+        AXES.iter().chain(NESTED).for_each(axis);
         return;
     }
     let all: Vec<_> = AXES
         .iter()
+        .chain(NESTED)
         .map(|axis| {
             let mut elements: Vec<_> = (axis.elements)().iter().map(|l| listing_json(l, axis.common)).collect();
             if axis.name == "task" {
@@ -94,7 +94,7 @@ pub fn explain(name: &str) -> Done {
         method(row);
         found = true;
     }
-    for axis in AXES.iter().filter(|a| a.name == name) {
+    for axis in AXES.iter().chain(NESTED).filter(|a| a.name == name) {
         self::axis(axis);
         found = true;
     }
@@ -105,12 +105,14 @@ pub fn explain(name: &str) -> Done {
             found = true;
         }
     }
-    for curve in CURVES.iter().map(|c| c.listing()).filter(|l| l.name == name) {
-        say!("optim.schedule={}: {}", curve.name, curve.about);
-        for key in curve.keys {
-            say!("  {:<28} {}", format!("{}({}={})", curve.name, key.name, key.default), key.about);
+    for nested in NESTED {
+        for element in (nested.elements)().iter().filter(|element| element.name == name) {
+            say!("{}={}: {}", nested.name, element.name, element.about);
+            for key in element.keys {
+                say!("  {:<28} {}", format!("{}({}={})", element.name, key.name, key.default), key.about);
+            }
+            found = true;
         }
-        found = true;
     }
     for entry in tasks::ENTRIES.iter().filter(|e| e.listing.name == name) {
         say!("task {}: {}", entry.listing.name, entry.listing.about);
@@ -123,9 +125,8 @@ pub fn explain(name: &str) -> Done {
     if name.trim().is_empty() {
         return Err(request(anyhow::anyhow!("explain what? name a method, an axis, an element or a task")));
     }
-    let elements: Vec<Listing> = AXES.iter().flat_map(|a| (a.elements)()).collect();
+    let elements: Vec<Listing> = AXES.iter().chain(NESTED).flat_map(|a| (a.elements)()).collect();
     let names = ROWS.iter().map(|r| r.name).chain(AXES.iter().map(|a| a.name));
-    let names = names.chain(CURVES.iter().map(|c| c.name));
     let names = names.chain(elements.iter().map(|l| l.name)).chain(tasks::ENTRIES.iter().map(|e| e.listing.name));
     Err(request(unknown("name", name, names)))
 }

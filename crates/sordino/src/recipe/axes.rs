@@ -3,9 +3,10 @@
 use crate::base::Result;
 use crate::exchange::{Attack, lying};
 use crate::grammar::{Element, Entry, Key, Listing, unknown};
+use crate::optim::CURVES;
 use crate::{
-    aggregate, buffers, compress, exchange, fabric, feedback, local, optim, participation, payload, privacy, schedule,
-    topology,
+    aggregate, buffers, compress, estimate, exchange, fabric, feedback, local, optim, participation, payload, privacy,
+    schedule, topology,
 };
 
 /// One axis.
@@ -198,6 +199,31 @@ pub const AXES: &[Axis] = &[
         about: "where the layers live",
         neutral: "replicate",
         elements: || vec![only("replicate", "every worker holds the whole network")],
+        common: &[],
+    },
+];
+
+/// Keys whose values are elements of their own, as if each were an axis: `local.estimate=micro_norms(8)`.
+pub const NESTED: &[Axis] = &[
+    Axis {
+        name: "optim.schedule",
+        about: "the rate over a run",
+        neutral: "constant",
+        elements: || CURVES.iter().map(|curve| curve.listing()).collect(),
+        common: &[],
+    },
+    Axis {
+        name: "local.estimate",
+        about: "where gradients come from",
+        neutral: "plain",
+        elements: || list(estimate::ENTRIES),
+        common: &[],
+    },
+    Axis {
+        name: "fabric.attack",
+        about: "how liars lie",
+        neutral: "none",
+        elements: || [vec![only("none", "nobody lies")], list(lying::ENTRIES)].concat(),
         common: &[],
     },
 ];

@@ -7,7 +7,7 @@ mod check;
 mod named;
 
 pub use auto::Defaults;
-pub use axes::{AXES, Axis, flips};
+pub use axes::{AXES, Axis, NESTED, flips};
 pub use check::check;
 pub use named::{ROWS, Row, row};
 
