@@ -4,7 +4,7 @@ use super::beside::Table;
 use super::seats::{NOBODY, draws_of, steps_of};
 use super::worker::Worker;
 use crate::base::{Purpose, Result, State};
-use crate::exchange::Voice;
+use crate::exchange::{Voice, report_beside};
 use crate::fabric::Port;
 use crate::local::{Ground, Spent};
 use crate::optim::Transform;
@@ -107,6 +107,11 @@ impl Worker {
         }
         if self.seats.clients && !self.buffers.is_empty() {
             self.beside.say(&Purpose::Buffers, voice, &self.buffers)?;
+        }
+        if self.seats.clients && self.aggregator.weighs() {
+            // How many rows it has goes with a client's word, as a worker's does once.
+            let rows = self.rows.get(voice.client as usize).copied().unwrap_or(1.0);
+            report_beside(port, &Purpose::Aside("weight".into()), frame, &[rows]);
         }
         self.tally.spoke += 1;
         self.tally.loss += self.spent.loss;

@@ -290,10 +290,12 @@ impl Worker {
             if let Some(guard) = &mut self.guard {
                 guard.exhausted(self.round)?;
                 if !self.buffers.is_empty() && self.buffer_rule != Buffers::Local {
-                    return Err(Error::request(
-                        "`privacy` with a model that has running statistics: these travel and nothing hides them; set \
-                         buffers=local, or use a model without batch normalisation",
-                    ));
+                    // Federated clients keep no buffers of their own.
+                    let cure = if self.participation.federated() { "" } else { "set buffers=local, or " };
+                    return Err(Error::request(format!(
+                        "`privacy` with a model that has running statistics: these travel and nothing hides them; {cure}use \
+                         a model without batch normalisation"
+                    )));
                 }
             }
             self.compared = true;

@@ -12,7 +12,7 @@ pub use frame::Frame;
 pub use gather::Gather;
 pub use lying::{Attack, Lying};
 pub use reduce::{Average, Reduce, broadcast, everybodys};
-pub use star::{Star, invite};
+pub use star::{Star, invite, report_beside};
 
 use crate::aggregate::{Aggregator, Gathering};
 use crate::base::{Error, Kind, Layout, Purpose, Result, State, Stream, Use, flat};

@@ -121,6 +121,17 @@ pub fn invite(port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &[f3
     }
 }
 
+/// Counts what a federated client tells the server beside its message: `vector` as it is, in one message.
+pub fn report_beside(port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &[f32]) {
+    if port.meter().is_some() {
+        let mut out = Writer::new();
+        frame.start(vector.len(), &mut out);
+        out.f32s(vector);
+        out.seal(0);
+        port.count(&Tag { purpose: purpose.clone(), way: Way::FromClient }, out.bytes());
+    }
+}
+
 impl Exchange for Star {
     fn begin(&mut self, talk: &mut Talk, voice: Voice, given: &[f32], said: &mut [f32]) -> Result<()> {
         refuse_unfinite(given)?;

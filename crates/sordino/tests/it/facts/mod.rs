@@ -1,8 +1,10 @@
 //! Facts that follow from the papers, run on the library's own engine; each with a control where the fact must fail.
 
 mod clipping;
+mod federated;
 mod feedback;
 mod local;
+mod private;
 mod quantizers;
 
 use std::sync::Arc;

@@ -187,7 +187,12 @@ fn holds(what: &str, holds: bool) -> Result<(), TestCaseError> {
     if holds { Ok(()) } else { Err(TestCaseError::fail(what.to_owned())) }
 }
 
-/// Runs three rounds and holds them to the laws; whether it ran.
+/// Whether federated clients may fail to report.
+fn crashes(recipe: &Recipe) -> bool {
+    recipe.choice("fabric").unwrap().named.contains_key("fail") && recipe.participation().unwrap().federated()
+}
+
+/// Runs three rounds and holds them to the laws; whether it ran, and did not diverge.
 fn lawful(recipe: &Recipe, task: &dyn Task) -> Result<bool, TestCaseError> {
     let trial = Trial { rounds: 3, ..Trial::new(recipe, task, RANKS, SEED, STEPS) };
     let ranks = match trial.run() {
@@ -238,6 +243,19 @@ fn lawful(recipe: &Recipe, task: &dyn Task) -> Result<bool, TestCaseError> {
         let spoke: u64 = ranks.iter().flat_map(|rank| &rank.rounds).map(|round| round.told.spoke).sum();
         holds("everybody speaks", spoke == (RANKS * first.rounds.len()) as u64)?;
         holds("clients are none", messages(Party::Clients, Party::Server) == 0)?;
+    }
+    // Who plays a client, and through what ranks talk, is nobody's business where nobody is in a hurry.
+    let same = |trial: &Trial| trial.run().is_ok_and(|ranks| hashes(&ranks[0].models()) == models);
+    if participation.federated() {
+        holds("the number of ranks does not matter", same(&Trial { workers: 1, ..trial }))?;
+        holds("the number of ranks does not matter", same(&Trial { workers: 5, ..trial }))?;
+    }
+    let fabric = recipe.choice("fabric").unwrap();
+    if !participation.hurries() && !crashes(recipe) && !fabric.named.contains_key("attack") {
+        let other = if fabric.name == "sim" { "fabric=threads" } else { "fabric=sim(loss=0.1)" };
+        let mut elsewhere = recipe.clone();
+        elsewhere.set(other).unwrap();
+        holds("sim = threads", same(&Trial { recipe: &elsewhere, ..trial }))?;
     }
     let states: Vec<_> = ranks.iter().map(|rank| rank.rounds[0].state.clone()).collect();
     let rest = trial.resume(&states).map_err(|e| TestCaseError::fail(format!("it does not go on: {e}")))?;

@@ -7,7 +7,7 @@ use sordino::testing::Trial;
 use sordino::workload::Deal;
 
 use super::{run, same_bits};
-use crate::worlds::{hashes, neutral, quadratic, row, sparse};
+use crate::worlds::{Buffered, hashes, neutral, quadratic, row, sparse};
 
 #[test]
 fn without_noise_and_without_a_bound_privacy_is_none_bit_for_bit() {
@@ -112,6 +112,14 @@ fn a_private_run_that_stops_goes_on_with_the_same_bits_and_the_same_account() {
         assert_eq!(hashes(&[&end.model]), hashes(&[&went_on.model]), "{}", recipe.method);
         assert_eq!(end.told.epsilon.map(f64::to_bits), went_on.told.epsilon.map(f64::to_bits), "{}", recipe.method);
     }
+}
+
+#[test]
+fn running_statistics_are_refused_once_the_model_is_known() {
+    let refusal = |name: &str| Trial::new(&row(name, &[]), &Buffered, 2, 5, 8).run().unwrap_err().to_string();
+    assert!(refusal("dp-clip21").contains("; set buffers=local"), "{}", refusal("dp-clip21"));
+    assert!(refusal("dp-fedavg").contains("; use a model without batch normalisation"), "{}", refusal("dp-fedavg"));
+    run(&row("dp-clip21", &["buffers=local"]), &Buffered, 2, 8);
 }
 
 #[test]
