@@ -60,6 +60,7 @@ pub mod payload;
 pub mod privacy;
 pub mod recipe;
 pub mod schedule;
+pub mod staleness;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod topology;

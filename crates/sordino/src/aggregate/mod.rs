@@ -74,6 +74,11 @@ pub trait Aggregator: Send {
         false
     }
 
+    /// Whether it is a sum and no mean: what is told in two words moves as much as what is told in one.
+    fn adds_up(&self) -> bool {
+        false
+    }
+
     /// How many of `workers` may send anything at all without moving the result arbitrarily far.
     fn withstands(&self, _workers: usize) -> usize {
         0

@@ -50,7 +50,7 @@ impl Worker {
         // Told once a run; of another number of ranks they are asked for anew.
         self.weights = state.vectors.get("weights").cloned().unwrap_or_default();
         let [round, step, rate] = state.take_numbers("position")?;
-        (self.round, self.step) = (round, step);
+        (self.round, self.step, self.draws) = (round, step, step);
         self.compared = false;
         self.previous_rate = Some(f64::from_bits(rate)).filter(|r| !r.is_nan());
         let [compute, cpu, close, waited] = state.take_numbers("times")?.map(f64::from_bits);

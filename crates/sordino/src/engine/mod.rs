@@ -1,12 +1,15 @@
 //! The round, who carries it out, and the handle that callers hold.
 
 mod beside;
+mod errand;
 mod evaluate;
 mod guard;
 mod memory;
 mod premises;
 mod round;
 mod seats;
+mod server;
+mod serving;
 mod session;
 mod store;
 mod told;
@@ -14,8 +17,11 @@ mod voice;
 mod worker;
 
 pub use beside::Lanes;
+pub use errand::{Note, Word};
 pub use premises::fingerprint;
 pub use seats::epoch_of;
+pub use server::{Heard, Server, Update};
+pub use serving::Serving;
 pub use session::{Parts, Session};
 pub use store::{Memory, Store};
 pub use told::{Times, Told};

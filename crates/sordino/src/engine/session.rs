@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::beside::Lanes;
+use super::errand::{Word, confirm, listen};
 use super::round;
 use super::told::Told;
 use super::worker::Worker;
@@ -19,6 +20,7 @@ use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::privacy::Mechanism;
 use crate::schedule::Schedule;
+use crate::staleness::Staleness;
 use crate::workload::{Batch, Start, Workload};
 
 /// One choice per axis, built. Only `recipe` makes these.
@@ -43,6 +45,10 @@ pub struct Parts {
     pub aggregator: Box<dyn Aggregator>,
     /// How agreement is reached.
     pub exchange: Box<dyn Exchange>,
+    /// The code of differences on the way down from a server that serves whoever comes; none: the model travels whole.
+    pub down: Option<Box<dyn Compressor>>,
+    /// What such a server does with late words.
+    pub staleness: Staleness,
     /// How the last so many voices lie, if they do.
     pub attack: Option<(Attack, usize)>,
     /// The exchange and the aggregator of what travels beside, dense.
@@ -119,6 +125,27 @@ impl Session {
         Ok(())
     }
 
+    /// What the server that serves whoever comes announces next.
+    pub fn listen(&mut self) -> Result<Word> {
+        self.worker.compare(&mut *self.port)?;
+        listen(&mut *self.port)
+    }
+
+    /// Answers `Word::Work`: takes the piece of work, makes its silent steps and says what it found.
+    pub fn errand(&mut self, workload: &mut dyn Workload) -> Result<Told> {
+        self.worker.errand(&mut *self.port, workload)
+    }
+
+    /// Answers `Word::Flush`: says what earlier words left out.
+    pub fn flush(&mut self) -> Result<()> {
+        self.worker.flush(&mut *self.port)
+    }
+
+    /// Answers `Word::Save`, once everything is saved.
+    pub fn confirm(&mut self) -> Result<()> {
+        confirm(&mut *self.port)
+    }
+
     /// Closes the round that `open` began.
     pub fn close(&mut self, flags: u8) -> Result<Told> {
         if !self.worker.federated() {
@@ -134,11 +161,15 @@ impl Session {
 
     /// Everything the worker remembers.
     pub fn save(&mut self) -> Result<State> {
-        self.worker.save()
+        let (mut state, mut port) = (self.worker.save()?, State::default());
+        self.port.save(&mut port);
+        state.put_all("port", port);
+        Ok(state)
     }
 
     /// Takes it back.
     pub fn load(&mut self, state: &State) -> Result<()> {
+        self.port.load(&state.part("port"))?;
         self.worker.load(state)
     }
 }

@@ -69,7 +69,7 @@ impl Worker {
         let (began, cpu) = (self.clock.now(), self.clock.cpu());
         let (client, silence) = (self.voice.client, self.silence);
         let steps = steps_of(&*self.schedule, &self.rows, client, self.batch, silence);
-        let draw = draws_of(&*self.schedule, &self.rows, client, self.batch, self.round, self.step);
+        let draw = draws_of(&*self.schedule, &self.rows, client, self.batch, self.round, self.draws);
         let mut ground = Ground {
             workload,
             optimizer: &mut self.optimizer,
@@ -113,10 +113,7 @@ impl Worker {
             let rows = self.rows.get(voice.client as usize).copied().unwrap_or(1.0);
             report_beside(port, &Purpose::Aside("weight".into()), frame, &[rows]);
         }
-        self.tally.spoke += 1;
-        self.tally.loss += self.spent.loss;
-        self.tally.clipped += self.spent.clipped;
-        self.tally.clipped_rows += self.spent.clipped_rows;
+        self.count();
         Ok(())
     }
 

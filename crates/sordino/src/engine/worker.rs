@@ -40,6 +40,8 @@ pub struct Worker {
     pub(super) compressor: Box<dyn Compressor>,
     pub(super) aggregator: Box<dyn Aggregator>,
     pub(super) exchange: Box<dyn Exchange>,
+    /// The code of differences from a server that serves whoever comes.
+    pub(super) down: Option<Box<dyn Compressor>>,
     pub(super) beside: Beside,
     pub(super) buffer_rule: Buffers,
     pub(super) seed: u64,
@@ -58,6 +60,8 @@ pub struct Worker {
     pub(super) model: Vec<f32>,
     pub(super) round: u64,
     pub(super) step: u64,
+    /// The number of the next draw: the worker's own steps so far.
+    pub(super) draws: u64,
     pub(super) buffers: Vec<f32>,
     pub(super) previous_rate: Option<f64>,
     pub(super) times: Times,
@@ -137,6 +141,7 @@ impl Worker {
                 Some((attack, liars)) => Box::new(Lying::new(parts.exchange, attack, clients as usize, liars)),
                 None => parts.exchange,
             },
+            down: parts.down,
             beside: Beside::new(parts.lanes),
             buffer_rule: parts.buffers,
             seed,
@@ -149,6 +154,7 @@ impl Worker {
             liars,
             round: 0,
             step: 0,
+            draws: 0,
             common: start.buffers.clone(),
             buffers: start.buffers,
             previous_rate: None,
@@ -279,7 +285,9 @@ impl Worker {
     /// Before the first round, or the first after a checkpoint: do all ranks mean the same run?
     pub(super) fn compare(&mut self, port: &mut dyn Port) -> Result<()> {
         if !self.compared {
-            self.premises.compare(port, self.round)?;
+            // Who is served whenever it comes is at a piece of work of its own.
+            let round = if self.participation.served().is_some() { 0 } else { self.round };
+            self.premises.compare(port, round)?;
             if self.liars >= self.rows.len() {
                 return Err(Error::request(format!(
                     "`fabric.liars` is {}, but there are {} who speak: somebody must be honest; lower fabric.liars",
@@ -303,8 +311,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Lays the table: how many silent steps there will be, and who speaks after them.
-    pub(super) fn decide(&mut self, port: &mut dyn Port) -> Result<()> {
+    /// How many silent steps follow; nothing has been said of them.
+    pub(super) fn begin_silence(&mut self) {
         let anneal = &self.optimizer.anneal;
         self.silence = schedule::clamped(
             &*self.schedule,
@@ -319,6 +327,11 @@ impl Worker {
             },
         );
         self.tally = Tally::default();
+    }
+
+    /// Lays the table: how many silent steps there will be, and who speaks after them.
+    pub(super) fn decide(&mut self, port: &mut dyn Port) -> Result<()> {
+        self.begin_silence();
         if !self.participation.federated() {
             if self.aggregator.weighs() && self.weights.len() != port.size() {
                 let (frame, mine) = (self.frame(0), self.rows[self.rank]);
@@ -397,21 +410,39 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether the server that serves whoever comes sends everybody's mean of buffers along.
+    pub(super) fn shares_buffers(&self) -> bool {
+        !self.buffers.is_empty() && self.buffer_rule == Buffers::Average
+    }
+
+    /// What a piece of work found.
+    pub(super) fn told_of_work(&mut self) -> Told {
+        self.count();
+        let rate = self.optimizer.anneal.rate(self.step);
+        self.previous_rate = Some(rate);
+        self.tell(0, rate)
+    }
+
     /// Ends the round.
     pub(super) fn advance(&mut self, flags: u8, rate: f64, began: f64) -> Result<Told> {
-        let mut shortened = self.compressor.shortened();
         if let Some(guard) = &mut self.guard {
             guard.spend()?;
-            shortened += std::mem::take(&mut guard.shortened);
         }
         self.previous_rate = Some(rate);
         self.round += 1;
         self.step += self.silence;
+        self.draws += self.silence;
         self.clock.advance(self.seats.seconds);
         self.times.waited += self.seats.seconds;
         self.talked_since(began);
+        Ok(self.tell(flags, rate))
+    }
+
+    /// What has been found since silence began.
+    pub(super) fn tell(&mut self, flags: u8, rate: f64) -> Told {
+        let shortened = self.guard.as_mut().map_or(0, |guard| std::mem::take(&mut guard.shortened));
         let tally = std::mem::take(&mut self.tally);
-        Ok(Told {
+        Told {
             rounds: self.round,
             steps: self.step,
             silence: self.silence,
@@ -419,12 +450,20 @@ impl Worker {
             loss: if tally.spoke == 0 { f64::NAN } else { tally.loss / tally.spoke as f64 },
             clipped: tally.clipped + self.optimizer.chain.clipped_steps(),
             clipped_rows: tally.clipped_rows,
-            shortened,
+            shortened: shortened + self.compressor.shortened(),
             epsilon: self.epsilon(),
             spoke: tally.spoke,
             voices: self.seats.voices.len() as u64,
             residual_norm: tally.residual_norm,
             flags,
-        })
+        }
+    }
+
+    /// Counts what the voice that has the floor found.
+    pub(super) fn count(&mut self) {
+        self.tally.spoke += 1;
+        self.tally.loss += self.spent.loss;
+        self.tally.clipped += self.spent.clipped;
+        self.tally.clipped_rows += self.spent.clipped_rows;
     }
 }

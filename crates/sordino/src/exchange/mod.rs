@@ -171,7 +171,7 @@ pub fn plan(element: &Element) -> Result<Plan> {
 }
 
 /// Refuses a vector that is not finite: it is a finding about training, not a message.
-fn refuse_unfinite(given: &[f32]) -> Result<()> {
+pub fn refuse_unfinite(given: &[f32]) -> Result<()> {
     if flat::is_finite(given) {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Faulty: a fabric that damages, drops or duplicates, replayable from its seed. For tests of everything above it.
 
 use super::{Meter, Port, Tag};
-use crate::base::{Result, Stream, Use};
+use crate::base::{Result, State, Stream, Use};
 
 /// What goes wrong, and how often (probability per message).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -63,6 +63,30 @@ impl<P: Port> Port for Faulty<P> {
 
     fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
         self.inner.receive(from, tag, into)
+    }
+
+    fn receive_any(&mut self, from: &[usize], tag: &Tag, into: &mut Vec<u8>) -> Result<usize> {
+        self.inner.receive_any(from, tag, into)
+    }
+
+    fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
+        self.inner.hold(from, tags)
+    }
+
+    fn save(&self, state: &mut State) {
+        self.inner.save(state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        self.inner.load(state)
+    }
+
+    fn save_held(&self, state: &mut State) {
+        self.inner.save_held(state);
+    }
+
+    fn load_held(&mut self, state: &State) -> Result<()> {
+        self.inner.load_held(state)
     }
 
     fn meter(&mut self) -> Option<&mut Meter> {

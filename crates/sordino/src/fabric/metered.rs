@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Clock, Port, Tag};
-use crate::base::{Ledger, Link, Result};
+use crate::base::{Ledger, Link, Result, State};
 
 /// What a metered port has seen.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +51,35 @@ impl<P: Port> Port for Metered<P> {
             self.meter.wait += self.clock.now() - asked;
         }
         received
+    }
+
+    fn receive_any(&mut self, from: &[usize], tag: &Tag, into: &mut Vec<u8>) -> Result<usize> {
+        let asked = self.clock.now();
+        let received = self.inner.receive_any(from, tag, into);
+        if tag.purpose.is_training() {
+            self.meter.wait += self.clock.now() - asked;
+        }
+        received
+    }
+
+    fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
+        self.inner.hold(from, tags)
+    }
+
+    fn save(&self, state: &mut State) {
+        self.inner.save(state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        self.inner.load(state)
+    }
+
+    fn save_held(&self, state: &mut State) {
+        self.inner.save_held(state);
+    }
+
+    fn load_held(&mut self, state: &State) -> Result<()> {
+        self.inner.load_held(state)
     }
 
     fn meter(&mut self) -> Option<&mut Meter> {

@@ -1,6 +1,7 @@
 //! Ports: how bytes get from one rank to another. Every collective stands on two verbs.
 
 mod faulty;
+mod held;
 mod metered;
 mod sim;
 mod threads;
@@ -10,7 +11,7 @@ pub use metered::{Meter, Metered};
 pub use sim::{SimClock, SimPort, World, simulate};
 pub use threads::{ThreadPort, connect, on_threads};
 
-use crate::base::{Link, Party, Purpose, Result};
+use crate::base::{Error, Link, Party, Purpose, Result, State};
 use crate::grammar::{self, Element, Entry};
 
 /// What the ranks of a run talk through.
@@ -138,6 +139,33 @@ pub trait Port: Send {
     /// Receives the next message of another rank.
     fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()>;
 
+    /// Receives the next message of whichever of some ranks is first to be there, and says whose it is. Each of them
+    /// must have sent one, or be about to without hearing from this rank first.
+    fn receive_any(&mut self, _from: &[usize], _tag: &Tag, _into: &mut Vec<u8>) -> Result<usize> {
+        Err(Error::request("this port listens to one rank at a time; a server that serves whoever comes needs another"))
+    }
+
+    /// Waits until the next messages of each of some ranks are here, one for each tag, and keeps them for later.
+    fn hold(&mut self, _from: &[usize], _tags: &[Tag]) -> Result<()> {
+        Err(Error::request("this port keeps no words; a server that serves whoever comes needs another"))
+    }
+
+    /// Puts into `state` what time it is and how busy links are, where that is the port's to know.
+    fn save(&self, _state: &mut State) {}
+
+    /// Takes it back.
+    fn load(&mut self, _state: &State) -> Result<()> {
+        Ok(())
+    }
+
+    /// Puts words that have arrived and were not asked for into `state`.
+    fn save_held(&self, _state: &mut State) {}
+
+    /// Takes them back.
+    fn load_held(&mut self, _state: &State) -> Result<()> {
+        Ok(())
+    }
+
     /// Counts a message between a federated client and the server that stays on this rank because both are played
     /// here: on their own machines it would travel.
     fn count(&mut self, tag: &Tag, bytes: &[u8]) {
@@ -174,6 +202,30 @@ impl<P: Port + ?Sized> Port for Box<P> {
 
     fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
         (**self).receive(from, tag, into)
+    }
+
+    fn receive_any(&mut self, from: &[usize], tag: &Tag, into: &mut Vec<u8>) -> Result<usize> {
+        (**self).receive_any(from, tag, into)
+    }
+
+    fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
+        (**self).hold(from, tags)
+    }
+
+    fn save(&self, state: &mut State) {
+        (**self).save(state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        (**self).load(state)
+    }
+
+    fn save_held(&self, state: &mut State) {
+        (**self).save_held(state);
+    }
+
+    fn load_held(&mut self, state: &State) -> Result<()> {
+        (**self).load_held(state)
     }
 
     fn count(&mut self, tag: &Tag, bytes: &[u8]) {

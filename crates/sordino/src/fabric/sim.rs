@@ -17,7 +17,8 @@
 //! The time at which a message's first byte is there travels behind its bytes and is taken off again: what is received
 //! is bit for bit what the inner port would have given, and meters and faults belong outside, where they see messages
 //! as sent. No global queue of events is needed: `receive` names its peer, so the next event of a rank is always known,
-//! and its time is a function of stamps, of the rank's own past and of keyed draws. Hence clocks are the same whatever
+//! and its time is a function of stamps, of the rank's own past and of keyed draws; `receive_any` names peers that will
+//! all speak whatever this rank does, waits for all their words and takes the earliest. Hence clocks are the same whatever
 //! the interleaving of threads. `send` takes no time of the sender; links are full duplex; evaluation and control
 //! take no virtual time and no draws. Which peer is asked first does not change when a rank has heard them all.
 //!
@@ -30,9 +31,9 @@
 //! latency and 8/rate.
 //!
 //! # Deviations from the paper
-//! No lookahead and no null messages, as nobody listens to several peers at once. A message is lost whole, costs its
-//! timeout and does not occupy its link twice. A rank's messages share its down link in the order in which it asks for
-//! them. A resumed run starts its clocks and its links' draws anew.
+//! No lookahead and no null messages: who listens to several peers waits for all of them. A message is lost whole, costs
+//! its timeout and does not occupy its link twice. A rank's messages share its down link in the order in which it asks for
+//! them.
 
 mod line;
 mod world;
@@ -43,8 +44,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use world::World;
 
 use self::line::Line;
+use super::held::{Held, Word};
 use super::{Clock, Medium, Meter, Port, Tag, ThreadPort, Trip, connect};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, State};
 use crate::grammar::Entry;
 
 /// The registry's entry.
@@ -116,13 +118,31 @@ pub struct SimPort<P> {
     /// Per peer: messages sent, and when the first byte of the latest is there.
     sent: Vec<(u64, f64)>,
     out: Vec<u8>,
+    /// Words that are here and were not asked for yet, with the time at which their first byte is there.
+    held: Held,
 }
 
 impl<P: Port> SimPort<P> {
     /// Sends through `inner` in the time of `clock`, which belongs to this rank alone.
     pub fn new(inner: P, clock: Arc<SimClock>) -> Self {
         let sent = vec![(0, 0.0); inner.size()];
-        Self { inner, clock, up_free: 0.0, down: Line::default(), sent, out: Vec::new() }
+        Self { inner, clock, up_free: 0.0, down: Line::default(), sent, out: Vec::new(), held: Held::default() }
+    }
+
+    /// Takes the next word of a rank off the inner port and holds it, with its time; `spare` lends its memory.
+    fn fetch(&mut self, from: usize, tag: &Tag, spare: &mut Vec<u8>) -> Result<()> {
+        let mut bytes = std::mem::take(spare);
+        self.inner.receive(from, tag, &mut bytes)?;
+        let mut at = 0.0;
+        if tag.purpose.is_training() {
+            let stamp = bytes.last_chunk().map(|stamp| f64::from_le_bytes(*stamp));
+            at = stamp.filter(|t| t.is_finite() && *t >= 0.0).ok_or_else(|| {
+                Error::decode(format!("a message from rank {from} carries no time; both ends must be in the simulation"))
+            })?;
+            bytes.truncate(bytes.len() - size_of::<f64>());
+        }
+        self.held.push(Word { from, at, bytes });
+        Ok(())
     }
 
     /// A message takes the up link; when its first byte will be there.
@@ -160,18 +180,66 @@ impl<P: Port> Port for SimPort<P> {
     }
 
     fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
-        self.inner.receive(from, tag, into)?;
-        if !tag.purpose.is_training() {
-            return Ok(());
+        if self.held.of(from) == 0 {
+            self.fetch(from, tag, into)?;
         }
-        let first = into.last_chunk().map(|stamp| f64::from_le_bytes(*stamp)).filter(|t| t.is_finite() && *t >= 0.0);
-        let first = first.ok_or_else(|| {
-            Error::decode(format!("a message from rank {from} carries no time; both ends must be in the simulation"))
-        })?;
-        into.truncate(into.len() - size_of::<f64>());
-        let done = self.down.carry(first, self.clock.world.transfer(into.len() as u64));
-        self.clock.moved(|now| now.max(done));
+        let Some(word) = self.held.take(from) else { return Ok(()) };
+        *into = word.bytes;
+        if tag.purpose.is_training() {
+            let done = self.down.carry(word.at, self.clock.world.transfer(into.len() as u64));
+            self.clock.moved(|now| now.max(done));
+        }
         Ok(())
+    }
+
+    /// The earliest in virtual time: everybody's word is waited for, since each is about to come whatever we do.
+    fn receive_any(&mut self, from: &[usize], tag: &Tag, into: &mut Vec<u8>) -> Result<usize> {
+        self.hold(from, std::slice::from_ref(tag))?;
+        let first = self.held.first(from, true).ok_or_else(|| Error::request("nobody is listened to"))?;
+        self.receive(first, tag, into).map(|()| first)
+    }
+
+    fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
+        let mut spare = Vec::new();
+        for peer in from {
+            for tag in &tags[self.held.of(*peer).min(tags.len())..] {
+                self.fetch(*peer, tag, &mut spare)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&self, state: &mut State) {
+        let mut times = vec![self.clock.now().to_bits(), self.up_free.to_bits()];
+        times.extend(self.sent.iter().flat_map(|(count, latest)| [*count, latest.to_bits()]));
+        times.extend(self.down.busy.iter().flat_map(|(from, to)| [from.to_bits(), to.to_bits()]));
+        state.put_numbers("times", &times);
+        self.inner.save(state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        // A run that began on threads has no times to tell.
+        if let Some(times) = state.numbers.get("times") {
+            let pairs: Vec<[u64; 2]> = times.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect();
+            let [[now, up_free], rest @ ..] = &pairs[..] else { return self.inner.load(state) };
+            let now = f64::from_bits(*now);
+            self.clock.moved(|_| now);
+            self.up_free = f64::from_bits(*up_free);
+            let (sent, busy) = rest.split_at(self.sent.len().min(rest.len()));
+            for (mine, [count, latest]) in self.sent.iter_mut().zip(sent) {
+                *mine = (*count, f64::from_bits(*latest));
+            }
+            self.down.busy = busy.iter().map(|pair| (f64::from_bits(pair[0]), f64::from_bits(pair[1]))).collect();
+        }
+        self.inner.load(state)
+    }
+
+    fn save_held(&self, state: &mut State) {
+        self.held.save(state);
+    }
+
+    fn load_held(&mut self, state: &State) -> Result<()> {
+        self.held.load(state)
     }
 
     fn meter(&mut self) -> Option<&mut Meter> {

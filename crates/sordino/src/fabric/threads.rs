@@ -3,8 +3,9 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use super::held::{Held, Word};
 use super::{Medium, Port, Tag};
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, State};
 use crate::grammar::Entry;
 
 /// The registry's entry.
@@ -18,11 +19,17 @@ pub const ENTRY: Entry<Medium> = Entry {
 /// How long a rank waits for a word before it gives its peer up.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// One rank's end of the threads fabric.
+/// What lies in a rank's letter box: a word, or that a rank has left.
+type Letter = (usize, Option<Vec<u8>>);
+
+/// One rank's end of the threads fabric: a letter box for all peers.
 pub struct ThreadPort {
     rank: usize,
-    to: Vec<Option<Sender<Vec<u8>>>>,
-    from: Vec<Option<Receiver<Vec<u8>>>>,
+    to: Vec<Option<Sender<Letter>>>,
+    letters: Receiver<Letter>,
+    /// What was in the box and has not been asked for, and who has left.
+    held: Held,
+    left: Vec<bool>,
     /// Spent buffers come back to their sender, so that memory goes round in circles.
     give_back: Vec<Option<Sender<Vec<u8>>>>,
     spare: Vec<Option<Receiver<Vec<u8>>>>,
@@ -31,21 +38,21 @@ pub struct ThreadPort {
 
 /// Connects `size` ranks with one another.
 pub fn connect(size: usize) -> Vec<ThreadPort> {
-    let empty = |rank| ThreadPort {
+    let (boxes, letters): (Vec<_>, Vec<_>) = (0..size).map(|_| channel()).unzip();
+    let port = |(rank, letters): (usize, Receiver<Letter>)| ThreadPort {
         rank,
-        to: (0..size).map(|_| None).collect(),
-        from: (0..size).map(|_| None).collect(),
+        to: boxes.iter().enumerate().map(|(to, letters)| (to != rank).then(|| letters.clone())).collect(),
+        letters,
+        held: Held::default(),
+        left: vec![false; size],
         give_back: (0..size).map(|_| None).collect(),
         spare: (0..size).map(|_| None).collect(),
         patience: PATIENCE,
     };
-    let mut ports: Vec<ThreadPort> = (0..size).map(empty).collect();
+    let mut ports: Vec<ThreadPort> = letters.into_iter().enumerate().map(port).collect();
     for a in 0..size {
         for b in (0..size).filter(|b| *b != a) {
-            let (words, heard) = channel();
             let (spent, spare) = channel();
-            ports[a].to[b] = Some(words);
-            ports[b].from[a] = Some(heard);
             ports[b].give_back[a] = Some(spent);
             ports[a].spare[b] = Some(spare);
         }
@@ -67,6 +74,31 @@ impl ThreadPort {
             format!("rank {peer} has left while rank {} was talking to it; its own error says why", self.rank),
         )
     }
+
+    /// Waits for a letter, whoever it is from; `whom` says who is waited for.
+    fn wait(&mut self, whom: &dyn Fn() -> String) -> Result<()> {
+        match self.letters.recv_timeout(self.patience) {
+            Ok((from, Some(bytes))) => self.held.push(Word { from, at: 0.0, bytes }),
+            Ok((from, None)) => self.left[from] = true,
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(Error::new(
+                    Kind::Timeout,
+                    format!("rank {} waited {:?} for a word from {}", self.rank, self.patience, whom()),
+                ));
+            }
+            Err(RecvTimeoutError::Disconnected) => self.left.fill(true),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for ThreadPort {
+    fn drop(&mut self) {
+        for to in self.to.iter().flatten() {
+            // Who has left before does not mind.
+            let _ = to.send((self.rank, None));
+        }
+    }
 }
 
 impl Port for ThreadPort {
@@ -83,26 +115,59 @@ impl Port for ThreadPort {
         buffer.clear();
         buffer.extend_from_slice(bytes);
         let sender = self.to[to].as_ref().ok_or_else(|| Error::request("a rank does not talk to itself"))?;
-        sender.send(buffer).map_err(|_| self.gone(to))
+        sender.send((self.rank, Some(buffer))).map_err(|_| self.gone(to))
     }
 
     fn receive(&mut self, from: usize, _: &Tag, into: &mut Vec<u8>) -> Result<()> {
-        let receiver = self.from[from].as_ref().ok_or_else(|| Error::request("a rank does not listen to itself"))?;
-        match receiver.recv_timeout(self.patience) {
-            Ok(bytes) => {
-                let spent = std::mem::replace(into, bytes);
+        if from == self.rank {
+            return Err(Error::request("a rank does not listen to itself"));
+        }
+        loop {
+            if let Some(word) = self.held.take(from) {
+                let spent = std::mem::replace(into, word.bytes);
                 if let Some(back) = &self.give_back[from] {
                     // A sender that has left needs no buffers.
                     let _ = back.send(spent);
                 }
-                Ok(())
+                return Ok(());
             }
-            Err(RecvTimeoutError::Timeout) => Err(Error::new(
-                Kind::Timeout,
-                format!("rank {} waited {:?} for a word from rank {from}", self.rank, self.patience),
-            )),
-            Err(RecvTimeoutError::Disconnected) => Err(self.gone(from)),
+            if self.left[from] {
+                return Err(self.gone(from));
+            }
+            self.wait(&|| format!("rank {from}"))?;
         }
+    }
+
+    fn receive_any(&mut self, from: &[usize], tag: &Tag, into: &mut Vec<u8>) -> Result<usize> {
+        loop {
+            if let Some(first) = self.held.first(from, false) {
+                return self.receive(first, tag, into).map(|()| first);
+            }
+            if let Some(peer) = from.iter().find(|peer| self.left[**peer]) {
+                return Err(self.gone(*peer));
+            }
+            self.wait(&|| format!("any of ranks {from:?}"))?;
+        }
+    }
+
+    fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
+        for peer in from {
+            while self.held.of(*peer) < tags.len() {
+                if self.left[*peer] {
+                    return Err(self.gone(*peer));
+                }
+                self.wait(&|| format!("rank {peer}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn save_held(&self, state: &mut State) {
+        self.held.save(state);
+    }
+
+    fn load_held(&mut self, state: &State) -> Result<()> {
+        self.held.load(state)
     }
 }
 

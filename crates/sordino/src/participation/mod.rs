@@ -1,15 +1,30 @@
 //! Who is asked in a round, and when enough have come.
 
+mod buffered;
 mod everyone;
+mod first_b;
 mod poisson;
 mod sampled;
 
+pub use buffered::Buffered;
 pub use everyone::Everyone;
+pub use first_b::FirstB;
 pub use poisson::Poisson;
 pub use sampled::Sampled;
 
 use crate::base::Result;
 use crate::grammar::{self, Element, Entry};
+
+/// How a server serves whoever comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Words of an update.
+    pub count: usize,
+    /// Whether who has spoken waits for the update, so that an update has one word a worker.
+    pub waits: bool,
+    /// Federated clients that workers play; 0 where they speak for themselves.
+    pub clients: usize,
+}
 
 /// Decides who takes part.
 ///
@@ -45,6 +60,17 @@ pub trait Participation: Send {
         false
     }
 
+    /// How workers come, each at its own pace, where there are no rounds of everybody: the server is then a rank of its
+    /// own, the last one.
+    fn served(&self) -> Option<Served> {
+        None
+    }
+
+    /// Refuses a number of workers that cannot be.
+    fn fits(&self, _workers: usize) -> Result<()> {
+        Ok(())
+    }
+
     /// Of clients with the seconds after which their reports would be in (infinite: never), those that are waited for,
     /// ascending, and how long that takes. Without a hurry: everybody that ever reports.
     fn taken(&self, reports: &[(u64, f64)]) -> (Vec<u64>, f64) {
@@ -55,7 +81,7 @@ pub trait Participation: Send {
 }
 
 /// Every element of the axis, in alphabetical order.
-pub const ENTRIES: &[&Entry<Box<dyn Participation>>] = &[&everyone::ENTRY, &poisson::ENTRY, &sampled::ENTRY];
+pub const ENTRIES: &[&Entry<Box<dyn Participation>>] = &[&buffered::ENTRY, &everyone::ENTRY, &first_b::ENTRY, &poisson::ENTRY, &sampled::ENTRY];
 
 /// Builds the participation that an element names.
 pub fn build(element: &Element) -> Result<Box<dyn Participation>> {

@@ -167,9 +167,17 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     recipe.choose("compress", &codec)?;
 
     let mut participation = recipe.choice("participation")?.clone();
-    if participation.name != "everyone" {
-        fill(&mut participation, "clients", true, Value::Number(defaults.clients as f64));
+    if !matches!(participation.name.as_str(), "everyone" | "first_b") {
+        let drawn = participation.name != "buffered";
+        fill(&mut participation, "clients", drawn, Value::Number(defaults.clients as f64));
         recipe.choose("participation", &participation)?;
+    }
+
+    let mut staleness = recipe.choice("staleness")?.clone();
+    if staleness.name == "distance" {
+        // What eight steps along gradients of the usual size go: four workers are three steps late on average.
+        fill(&mut staleness, "threshold", true, Value::Number(rounded(8.0 * gamma)));
+        recipe.choose("staleness", &staleness)?;
     }
 
     let mut privacy = recipe.choice("privacy")?.clone();

@@ -6,7 +6,7 @@ use crate::grammar::{Element, Entry, Key, Listing, unknown};
 use crate::optim::CURVES;
 use crate::{
     aggregate, buffers, compress, estimate, exchange, fabric, feedback, local, optim, participation, payload, privacy,
-    schedule, topology,
+    schedule, staleness, topology,
 };
 
 /// One axis.
@@ -161,9 +161,9 @@ pub const AXES: &[Axis] = &[
     },
     Axis {
         name: "staleness",
-        about: "how old a word may be",
+        about: "how old a word may be, where a server serves whoever comes",
         neutral: "fresh",
-        elements: || vec![only("fresh", "only words of this round")],
+        elements: || list(staleness::ENTRIES),
         common: &[],
     },
     Axis {

@@ -2,6 +2,7 @@
 
 mod federated;
 mod private;
+mod served;
 
 use super::Recipe;
 use crate::aggregate::Aggregator;
@@ -114,6 +115,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     }
     local(recipe, payload, &refuse)?;
     federated::check(recipe, &*memory, &refuse)?;
+    served::check(recipe, payload, &*memory, &refuse)?;
     private::check(recipe, class, &refuse)
 }
 

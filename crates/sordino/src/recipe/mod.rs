@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::base::{Error, Result};
-use crate::compress::Dense;
+use crate::compress::{Compressor, Dense};
 use crate::engine::{Lanes, Parts, fingerprint};
 use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star};
 use crate::fabric::{self, Clock, Medium, Still};
@@ -25,7 +25,8 @@ use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::workload::Workload;
 use crate::{
-    aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, privacy, schedule, topology,
+    aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, privacy, schedule, staleness,
+    topology,
 };
 
 /// One choice per axis.
@@ -193,6 +194,8 @@ impl Recipe {
             feedback: feedback::build(self.choice("feedback")?)?,
             aggregator: aggregate::build(self.choice("aggregate")?)?,
             exchange: build_exchange(self.choice("exchange")?, &self.choice("feedback")?.name)?,
+            down: self.down()?,
+            staleness: staleness::build(self.choice("staleness")?)?,
             attack: axes::attack(self.choice("fabric")?)?.1,
             lanes: self.lanes()?,
             participation: participation::build(self.choice("participation")?)?,
@@ -209,6 +212,14 @@ impl Recipe {
     /// The workload with its gradients estimated as `local.estimate` says: what a worker is given.
     pub fn wrap(&self, workload: Box<dyn Workload>) -> Result<Box<dyn Workload>> {
         Ok(estimate::build(&local::build(self.choice("local")?)?.estimate)?.wrap(workload))
+    }
+
+    /// The code of differences on the way down from a server that serves whoever comes, if they are coded.
+    fn down(&self) -> Result<Option<Box<dyn Compressor>>> {
+        match exchange::plan(self.choice("exchange")?)? {
+            Plan::Star { down, .. } if down.name != "dense" || !down.named.is_empty() => compress::build(&down).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// What travels beside the payload is aggregated like it, but dense: through the star where there is one, by

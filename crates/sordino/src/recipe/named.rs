@@ -25,6 +25,20 @@ pub fn row(name: &str) -> Result<&'static Row> {
 /// Every row, in alphabetical order.
 pub const ROWS: &[Row] = &[
     Row {
+        name: "async-sgd",
+        about: "a server that steps along every gradient as it comes; nobody waits for anybody",
+        paper: "asynchronous SGD, as in arXiv 2206.08307",
+        choices: &[
+            ("optim", "sgd(momentum=0)"),
+            ("payload", "gradient"),
+            ("exchange", "star"),
+            ("participation", "first_b(1)"),
+            ("staleness", "any"),
+        ],
+        notes: "N workers make N steps in the time of one synchronous step, each at the full rate: lower optim.rate with \
+                more workers. Momentum on the server changes the analysis, so it is 0.",
+    },
+    Row {
         name: "bingrad-b",
         about: "gradients in one bit: two levels per bucket, the means of both sides of the bucket's mean",
         paper: "BinGrad and ORQ, arXiv 2002.11082",
@@ -112,6 +126,19 @@ pub const ROWS: &[Row] = &[
         ],
         notes: "Ratio 64 and lambda 0.3 are the authors'. Evaluated at x minus the mean residual, as their code does; \
                 feedback.evaluate=x is the other reading.",
+    },
+    Row {
+        name: "delay-adaptive-sgd",
+        about: "asynchronous SGD that lowers the rate for gradients later than there are workers",
+        paper: "delay-adaptive steps, arXiv 2206.08307 (NeurIPS 2022)",
+        choices: &[
+            ("optim", "sgd(momentum=0)"),
+            ("payload", "gradient"),
+            ("exchange", "star"),
+            ("participation", "first_b(1)"),
+            ("staleness", "delay_adaptive"),
+        ],
+        notes: "The threshold is the number of workers, the rate beyond it rate/delay: the paper's practical choice.",
     },
     Row {
         name: "diloco",
@@ -218,6 +245,21 @@ pub const ROWS: &[Row] = &[
         notes: "Weights are normalised over those that report.",
     },
     Row {
+        name: "fedbuff",
+        about: "buffered asynchronous federated averaging: ten reports make an update, late ones count less",
+        paper: "FedBuff, arXiv 2106.06639 (AISTATS 2022)",
+        choices: &[
+            ("optim", "sgd(momentum=0)"),
+            ("local", "descent(state=reset)"),
+            ("schedule", "constant(4)"),
+            ("exchange", "star"),
+            ("participation", "buffered(10, clients=auto)"),
+            ("staleness", "discount(0.5)"),
+        ],
+        notes: "Buffer of 10 and 1/sqrt(1 + delay) are the paper's. As many clients are at work at the same time as there \
+                are workers.",
+    },
+    Row {
         name: "fedmom",
         about: "federated averaging with Nesterov momentum on the server",
         paper: "FedMom, arXiv 2002.02090",
@@ -311,6 +353,20 @@ pub const ROWS: &[Row] = &[
         paper: "baseline of CELGC, arXiv 2205.05040",
         choices: &[("optim", "sgd(momentum=0, clip=auto)"), ("payload", "gradient"), ("exchange", "reduce")],
         notes: "The authors' code averages the model as well, which changes nothing and doubles the bytes.",
+    },
+    Row {
+        name: "picky-sgd",
+        about: "asynchronous SGD that skips gradients taken at points too far from where the model is now",
+        paper: "Picky SGD, arXiv 2106.11879 (NeurIPS 2021)",
+        choices: &[
+            ("optim", "sgd(momentum=0)"),
+            ("payload", "gradient"),
+            ("exchange", "star"),
+            ("participation", "first_b(1)"),
+            ("staleness", "distance"),
+        ],
+        notes: "The paper's threshold is epsilon/(2 beta) of a target and a smoothness nobody knows; auto is ours: what eight \
+                steps along gradients of the task's usual size go.",
     },
     Row {
         name: "post-local-sgd",

@@ -7,7 +7,9 @@ pub mod compress;
 pub mod feedback;
 pub mod optim;
 pub mod schedule;
+mod served;
 mod trial;
 pub mod workload;
 
+pub use served::{Served, ServedRun};
 pub use trial::{Rank, Round, Trial};

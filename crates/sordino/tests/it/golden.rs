@@ -7,10 +7,10 @@ use std::path::Path;
 
 use sordino::base::{Stream, Use};
 use sordino::recipe::ROWS;
-use sordino::testing::Trial;
+use sordino::testing::{Served, Trial};
 use sordino::workload::{Quadratic, Split, Task};
 
-use crate::worlds::{Buffered, hashes, row};
+use crate::worlds::{Buffered, hashes, row, served};
 
 const ROUNDS: u64 = 20;
 const WORKERS: usize = 4;
@@ -40,8 +40,30 @@ fn task(name: &str) -> &'static dyn Task {
     if ["clars", "powersgd"].contains(&name) { &Buffered } else { &VECTOR }
 }
 
+/// The trace of a row whose workers come to a server at their own pace, in a world of unequal workers.
+fn served_trace(name: &str) -> String {
+    let recipe = row(name, &["fabric=sim(spread=0.8, slow=1, factor=7)", "optim.rate=0.05"]);
+    let task = task(name);
+    let run = Trial::new(&recipe, task, WORKERS, SEED, 20).served(&Served::default()).unwrap();
+    let (sent, received) = run.ledger.busiest(WORKERS, None);
+    let mut share = task.workload(recipe.participation().unwrap().clients(WORKERS), SEED).unwrap();
+    let last = run.models.last().unwrap();
+    let loss = share.evaluate(last, &[], Split::Train).unwrap().unwrap().loss;
+    let mut text = format!("{name} fabric=sim(spread=0.8, slow=1, factor=7) optim.rate=0.05\n");
+    let updates = run.updates.len();
+    let _ = writeln!(text, "  {updates} updates, loss {loss:.17e}, sent {sent}, received {received}");
+    let models: Vec<&[f32]> = run.models[1..].iter().map(|m| &m[..]).collect();
+    for hashes in hashes(&models).chunks(5) {
+        let _ = writeln!(text, "  {}", hashes.iter().map(|h| format!("{h:016x}")).collect::<Vec<_>>().join(" "));
+    }
+    text
+}
+
 /// The trace of a row: its choices, the final loss, the bytes of the busiest worker, and a hash of the model a round.
 fn trace(name: &str) -> String {
+    if served().any(|row| row.name == name) {
+        return served_trace(name);
+    }
     let (sets, steps) = settings(name);
     let (recipe, task) = (row(name, sets), task(name));
     let trial = Trial { rounds: ROUNDS, ..Trial::new(&recipe, task, WORKERS, SEED, steps) };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use sordino::Result;
 use sordino::base::{Layout, Party, Role, Stream, Tensor, Use, flat};
 use sordino::fabric::{Meter, Port, Tag, ThreadPort};
-use sordino::recipe::{Defaults, Recipe, check};
+use sordino::recipe::{Defaults, ROWS, Recipe, Row, check};
 use sordino::workload::{
     Batch, Deal, Draw, Logistic, Metrics, Part, Quadratic, SparseRows, Split, Start, Task, Workload,
 };
@@ -16,6 +16,20 @@ use crate::oracle::problem::Problem;
 /// A named row with `sets` on top, resolved and checked.
 pub fn row(name: &str, sets: &[&str]) -> Recipe {
     finished(Recipe::named(name).unwrap(), sets)
+}
+
+/// The rows that everybody runs in rounds, and those that a server serves as they come.
+pub fn in_rounds() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().filter(|row| !is_served(row))
+}
+
+/// The rows whose workers come to a server at their own pace.
+pub fn served() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().filter(|row| is_served(row))
+}
+
+fn is_served(row: &Row) -> bool {
+    Recipe::named(row.name).unwrap().choice("participation").is_ok_and(|p| ["first_b", "buffered"].contains(&&*p.name))
 }
 
 /// The neutral recipe with `sets` on top, resolved and checked.

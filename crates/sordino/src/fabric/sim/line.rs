@@ -6,7 +6,7 @@ const KEPT: usize = 64;
 /// When a link is busy: disjoint stretches from and to a moment, ascending.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Line {
-    busy: Vec<(f64, f64)>,
+    pub busy: Vec<(f64, f64)>,
 }
 
 impl Line {

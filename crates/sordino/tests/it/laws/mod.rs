@@ -8,13 +8,14 @@ mod mixes;
 mod private;
 mod resume;
 mod sameness;
+mod served;
 mod wire;
 
-use sordino::recipe::{ROWS, Recipe};
+use sordino::recipe::Recipe;
 use sordino::testing::{Rank, Trial};
 use sordino::workload::Task;
 
-use crate::worlds::{neutral, row};
+use crate::worlds::{in_rounds, neutral, row};
 
 /// The run of `recipe`, to its end.
 fn run(recipe: &Recipe, task: &dyn Task, workers: usize, steps: u64) -> Vec<Rank> {
@@ -31,7 +32,7 @@ fn same_bits(task: &dyn Task, a: &Recipe, b: &Recipe, steps: u64) {
     assert_ne!(left[0].start, left[0].last(), "nothing moved");
 }
 
-/// Every named row, and mixes of axes that no row has: name and recipe.
+/// Every named row that runs in rounds, and mixes of axes that no row has: name and recipe.
 fn rows_and_mixes() -> Vec<(String, Recipe)> {
     let mixes: &[&[&str]] = &[
         &["optim=adamw", "schedule.every=3", "local.state=average"],
@@ -88,6 +89,6 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
             _ => &[],
         }
     };
-    let rows = ROWS.iter().map(|r| (r.name.to_owned(), row(r.name, of(r.name))));
+    let rows = in_rounds().map(|r| (r.name.to_owned(), row(r.name, of(r.name))));
     rows.chain(mixes.iter().map(|sets| (sets.join(" "), neutral(sets)))).collect()
 }

@@ -4,12 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use sordino::base::flat;
 use sordino::fabric::{Clock, Metered, Port, SimClock, SimPort, World};
-use sordino::recipe::ROWS;
 use sordino::testing::Trial;
 use sordino::workload::{Batch, Draw, Task};
 
 use super::{rows_and_mixes, run};
-use crate::worlds::{Buffered, Restless, hashes, neutral, quadratic, row, tried};
+use crate::worlds::{Buffered, Restless, hashes, in_rounds, neutral, quadratic, row, tried};
 
 #[test]
 fn every_rank_holds_the_same_model_after_every_round_with_one_to_four_workers() {
@@ -27,7 +26,7 @@ fn every_rank_holds_the_same_model_after_every_round_with_one_to_four_workers() 
 
 #[test]
 fn the_same_recipe_and_seed_give_the_same_bits_again_and_another_seed_others() {
-    for row in ROWS {
+    for row in in_rounds() {
         let recipe = crate::worlds::row(row.name, &[]);
         let of = |seed| {
             let ranks = Trial::new(&recipe, tried(&recipe), 3, seed, 12).run().unwrap();
