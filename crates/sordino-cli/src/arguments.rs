@@ -126,6 +126,9 @@ pub struct Run {
     /// Go on with the run in a folder; needs nothing else
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
+    /// Make the run in a folder again, with workers coming in the order that its record holds: the same bits
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["resume", "method"])]
+    pub replay: Option<PathBuf>,
     #[command(flatten)]
     pub scale: Scale,
 }

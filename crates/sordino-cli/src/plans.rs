@@ -102,7 +102,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     };
     let eval_every = match scale.eval_every {
         Some(every) => every,
-        None => (recipe.rounds(steps, pass)? / entry.looks).max(1),
+        None => (updates(&recipe, recipe.rounds(steps, pass)?, workers)? / entry.looks).max(1),
     };
     let plan = Plan {
         recipe,
@@ -115,6 +115,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         checkpoint_every: scale.checkpoint_every,
         out: None,
         resume: false,
+        replay: None,
         header,
         environment: environment(),
         cores: cores(),
@@ -190,6 +191,12 @@ fn until(text: &str) -> anyhow::Result<f64> {
         Some(("loss", Ok(loss))) if loss.is_finite() => Ok(loss),
         _ => bail!("--until takes loss=X with a number, `{text}` came"),
     }
+}
+
+/// Rounds, or the updates of a server to which workers come one by one.
+fn updates(recipe: &Recipe, rounds: u64, workers: usize) -> anyhow::Result<u64> {
+    let served = recipe.participation()?.served();
+    Ok(served.map_or(rounds, |served| rounds * workers as u64 / served.count.max(1) as u64))
 }
 
 /// Whether nothing of `privacy` waits for the length of the run.

@@ -6,10 +6,10 @@ use anyhow::{Context, bail};
 use sordino::base::Kind;
 use sordino::grammar::Element;
 use sordino_lab::experiment::{self, Ended, Plan};
-use sordino_lab::record::Run as Recorded;
+use sordino_lab::record::{RECORD, Run as Recorded, read_points};
 use sordino_lab::report::{self, RunView};
 
-use crate::arguments::Run;
+use crate::arguments::{Run, Scale};
 use crate::plans::{self, Planned};
 use crate::progress::{self, Line};
 use crate::{Done, Failure, clock, failed, request, table, tasks};
@@ -19,6 +19,9 @@ pub fn run(arguments: &Run) -> Done {
     if let Some(directory) = &arguments.resume {
         let planned = resumed(directory, arguments).map_err(request)?;
         return finish(vec![(planned, directory.clone())], directory, arguments.scale.quiet);
+    }
+    if let Some(directory) = &arguments.replay {
+        return again(directory, arguments);
     }
     let scale = &arguments.scale;
     let Some(method) = arguments.method.as_deref() else {
@@ -101,6 +104,33 @@ pub fn title(views: &[RunView]) -> String {
     format!("{} on {task}", methods.join(", "))
 }
 
+/// Makes a run again with workers coming in the order of its record.
+fn again(directory: &Path, arguments: &Run) -> Done {
+    let (planned, out) = replayed(directory, arguments).map_err(request)?;
+    finish(vec![(planned, out.clone())], &out, arguments.scale.quiet)
+}
+
+/// The plan of a run that is made again, and where it goes.
+fn replayed(directory: &Path, arguments: &Run) -> anyhow::Result<(Planned, PathBuf)> {
+    let scale = Scale { out: None, quiet: false, ..arguments.scale.clone() };
+    let mut planned = resumed(directory, &Run { method: None, resume: None, replay: None, scale })?;
+    let order = experiment::arrivals(&read_points(&directory.join(RECORD))?)?;
+    if order.is_empty() {
+        bail!(
+            "the record in {} holds no order of arrivals: only runs whose workers come at their own pace, such as async-sgd, \
+             are replayed; any other run is the same again with the same recipe and seed",
+            directory.display()
+        );
+    }
+    planned.plan.resume = false;
+    planned.plan.replay = Some(order);
+    planned.label = format!("{} replayed", planned.label);
+    let name = format!("{}-{}", planned.label, planned.made.task.name());
+    let out = arguments.scale.out.clone().unwrap_or_else(|| plans::fresh(&name));
+    plans::vacant(&out)?;
+    Ok((planned, out))
+}
+
 /// The plan of a run that goes on; other choices than its own are refused.
 fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
     let mut plan = Plan::read(directory)?;
@@ -172,7 +202,7 @@ fn refuse_changes(plan: &Plan, arguments: &Run, directory: &Path) -> anyhow::Res
         || scale.until.is_some()
         || scale.seeds > 1
     {
-        bail!("--resume goes on as the run began: leave out --epochs, --rounds, --out, --data, --until and --seeds");
+        bail!("--resume and --replay do as the run began: leave out --epochs, --rounds, --out, --data, --until and --seeds");
     }
     Ok(())
 }

@@ -131,6 +131,7 @@ fn one(case: &Case, threads: usize, rounds: u64) -> sordino::Result<()> {
         checkpoint_every: None,
         out: None,
         resume: false,
+        replay: None,
         header: Header::default(),
         environment: BTreeMap::new(),
         cores: 0,

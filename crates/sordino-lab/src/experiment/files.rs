@@ -96,6 +96,7 @@ impl Plan {
             checkpoint_every: whole("checkpoint_every").ok(),
             out: None,
             resume: false,
+            replay: None,
             header: Header {
                 label: words("label").unwrap_or_default(),
                 version: words("version").unwrap_or_default(),
@@ -130,6 +131,7 @@ mod tests {
             checkpoint_every: None,
             out: None,
             resume: false,
+            replay: None,
             header: Header { label: "l".into(), version: "1".into(), data_hash: 77, data: Some("a \"b\"".into()) },
             environment: std::collections::BTreeMap::new(),
             cores: 0,

@@ -5,6 +5,7 @@
 
 mod files;
 mod rank;
+mod served;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use sordino::{Error, Result};
 
 pub use files::{Header, KEYS};
 pub use rank::work;
+pub use served::arrivals;
 
 use crate::record::{Point, Summary};
 
@@ -44,6 +46,8 @@ pub struct Plan {
     pub out: Option<PathBuf>,
     /// Go on from the checkpoint in `out`.
     pub resume: bool,
+    /// Hears workers that come at their own pace in this order, which a record holds.
+    pub replay: Option<Vec<usize>>,
     /// Words for `recipe.toml` beside the recipe, such as the data's path.
     pub header: Header,
     /// Words for the summary: versions, machine.
@@ -112,11 +116,22 @@ pub fn run(task: &dyn Task, plan: &Plan, clock: &Arc<dyn Clock>, observer: &dyn 
         return Err(Error::request("a run needs at least one worker, 0 came; use --workers 4"));
     }
     let desk = rank::Desk::open(task, plan)?;
-    let ran = on_threads(ends(plan, clock)?, |(port, clock)| work(task, plan, port, &clock, observer, &desk));
+    let ran = on_threads(ends(plan, clock)?, |(port, clock)| match plan.recipe.participation()?.served() {
+        None => work(task, plan, port, &clock, observer, &desk),
+        Some(_) if port.rank() == plan.workers => served::serve(task, plan, port, &clock, observer, &desk),
+        Some(_) => served::come(task, plan, port, &clock, &desk),
+    });
     match ran {
         Ok(_) => desk.close(plan, false),
         Err(e) if e.kind() == Kind::Diverged => desk.close(plan, true),
         Err(e) => Err(e),
+    }
+}
+
+impl Plan {
+    /// How many ranks there are: the workers, and a server where they come to one at their own pace.
+    pub fn ranks(&self) -> Result<usize> {
+        Ok(self.workers + usize::from(self.recipe.participation()?.served().is_some()))
     }
 }
 
@@ -131,16 +146,18 @@ fn ends(plan: &Plan, clock: &Arc<dyn Clock>) -> Result<Vec<End>> {
     fn end(port: impl Port + 'static, clock: Arc<dyn Clock>) -> End {
         (Box::new(Metered::new(port, Arc::clone(&clock))), clock)
     }
-    let participation = plan.recipe.participation()?;
+    let (participation, ranks) = (plan.recipe.participation()?, plan.ranks()?);
     Ok(match plan.recipe.medium()? {
-        Medium::Threads => connect(plan.workers).into_iter().map(|port| end(port, Arc::clone(clock))).collect(),
+        Medium::Threads => connect(ranks).into_iter().map(|port| end(port, Arc::clone(clock))).collect(),
         Medium::Sim(world) if participation.federated() => {
             let world = World { clients: participation.clients(plan.workers) as u64, ..world };
             let clock = || Arc::new(SimClock::new(&world, plan.workers));
             connect(plan.workers).into_iter().map(|port| end(port, clock())).collect()
         }
         Medium::Sim(world) => {
-            simulate(plan.workers, &world).into_iter().map(|(port, clock)| end(port, clock)).collect()
+            // A server is nobody's machine: it is not one of those that may be slow.
+            let world = World { clients: participation.clients(plan.workers) as u64, ..world };
+            simulate(ranks, &world).into_iter().map(|(port, clock)| end(port, clock)).collect()
         }
     })
 }
@@ -186,6 +203,7 @@ mod tests {
             checkpoint_every: None,
             out: None,
             resume: false,
+            replay: None,
             header: Header::default(),
             environment: BTreeMap::new(),
             cores: 0,

@@ -24,7 +24,7 @@ const STOP: u8 = 1;
 /// Rank 0's decision: save after this round.
 const SAVE: u8 = 2;
 /// Seconds between checkpoints at the most.
-const CHECKPOINT_SECONDS: f64 = 10.0;
+pub(super) const CHECKPOINT_SECONDS: f64 = 10.0;
 /// The most federated clients whose own rows are looked at, evenly over all of them.
 const CLIENTS_LOOKED_AT: usize = 100;
 /// Bits per second of the link that reports speak of.
@@ -32,29 +32,29 @@ const MEGABIT_100: f64 = 100e6;
 
 /// The record of a run, kept by rank 0; other ranks of the process only read what a resumed run begins from.
 pub struct Desk {
-    resumed: Option<Manifest>,
-    layout: Layout,
+    pub(super) resumed: Option<Manifest>,
+    pub(super) layout: Layout,
     /// Federated clients of a round, on average.
-    seats: Option<f64>,
-    task: String,
-    kept: Mutex<Kept>,
+    pub(super) seats: Option<f64>,
+    pub(super) task: String,
+    pub(super) kept: Mutex<Kept>,
 }
 
-struct Kept {
-    journal: Option<Journal>,
-    points: Vec<Point>,
-    model: Start,
-    ledger: Ledger,
-    told: Option<Told>,
+pub(super) struct Kept {
+    pub(super) journal: Option<Journal>,
+    pub(super) points: Vec<Point>,
+    pub(super) model: Start,
+    pub(super) ledger: Ledger,
+    pub(super) told: Option<Told>,
     /// What the ranks knew when training broke off.
-    last_words: Vec<Account>,
-    wall: f64,
+    pub(super) last_words: Vec<Account>,
+    pub(super) wall: f64,
     /// Seconds spent looking at the model and writing files: not training.
-    aside: f64,
-    cpu: f64,
-    accuracy: Option<f64>,
-    clients: usize,
-    interrupted: bool,
+    pub(super) aside: f64,
+    pub(super) cpu: f64,
+    pub(super) accuracy: Option<f64>,
+    pub(super) clients: usize,
+    pub(super) interrupted: bool,
 }
 
 impl Kept {
@@ -104,12 +104,12 @@ impl Desk {
             files::make_directory(out)?;
             if plan.resume && checkpoint::exists(out) {
                 let manifest = checkpoint::load_manifest(out)?;
-                if manifest.ranks != plan.workers {
+                if manifest.ranks != plan.ranks()? {
                     return Err(Error::request(format!(
-                        "the checkpoint in {} is of {} workers, {} came; resume with as many",
+                        "the checkpoint in {} is of {} ranks, {} came; resume with as many",
                         out.display(),
                         manifest.ranks,
-                        plan.workers
+                        plan.ranks()?
                     )));
                 }
                 kept.journal = Some(Journal::resume(out, manifest.record_offset)?);
@@ -127,7 +127,7 @@ impl Desk {
         Ok(Self { resumed, layout, seats, task: task.name().to_owned(), kept: Mutex::new(kept) })
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
         // A rank that panicked leaves numbers behind, not broken invariants.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,7 +232,7 @@ pub fn work(
 }
 
 /// Entropy of the system, for noise that hides somebody.
-fn entropy() -> Result<[u8; 32]> {
+pub(super) fn entropy() -> Result<[u8; 32]> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|e| Error::new(Kind::System, format!("the system gives no entropy: {e}")))?;
     Ok(key)
@@ -240,7 +240,7 @@ fn entropy() -> Result<[u8; 32]> {
 
 /// One rank's share of a point: where its time went, and what it sent.
 #[derive(Serialize, Deserialize)]
-struct Account {
+pub(super) struct Account {
     compute: f64,
     cpu: f64,
     close: f64,
@@ -474,6 +474,7 @@ impl Bench<'_> {
             reports: self.desk.seats.and(told.map(|t| t.voices)),
             epsilon,
             residual_norm: remembers.then_some(mean(&|a| a.residual.unwrap_or(0.0))),
+            ..Point::default()
         })
     }
 

@@ -64,6 +64,16 @@ pub struct Point {
     /// The epsilon spent so far, where contributions are hidden.
     #[serde(default)]
     pub epsilon: Option<f64>,
+    /// Updates of the server since a worker was given the model, mean over the words since the last point, where workers
+    /// come at their own pace.
+    #[serde(default)]
+    pub delay_mean: Option<f64>,
+    /// The most of them.
+    #[serde(default)]
+    pub delay_most: Option<u64>,
+    /// The workers in the order in which they came since the last point, as ranks with spaces between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<String>,
 }
 
 impl Default for Point {
@@ -89,13 +99,17 @@ impl Default for Point {
             client_loss_spread: None,
             reports: None,
             epsilon: None,
+            delay_mean: None,
+            delay_most: None,
+            arrivals: None,
         }
     }
 }
 
 impl Point {
-    /// The columns of a table of points: name and number; `None` where there is no finite number.
-    pub fn columns(&self) -> [(&'static str, Option<f64>); 20] {
+    /// The columns of a table of points: name and number; `None` where there is no finite number. The order of arrivals is
+    /// no number and stands in `record.jsonl` alone.
+    pub fn columns(&self) -> [(&'static str, Option<f64>); 22] {
         let whole = |v: u64| Some(v as f64);
         let finite = |v: f64| Some(v).filter(|v| v.is_finite());
         [
@@ -119,6 +133,8 @@ impl Point {
             ("client_loss_spread", self.client_loss_spread.and_then(finite)),
             ("reports", self.reports.map(|n| n as f64)),
             ("epsilon", self.epsilon.and_then(finite)),
+            ("delay_mean", self.delay_mean.and_then(finite)),
+            ("delay_most", self.delay_most.map(|n| n as f64)),
         ]
     }
 }

@@ -107,13 +107,13 @@ impl Serving {
         self.notes.len()
     }
 
-    /// Compares premises with all workers, and sends those to work that are not.
-    pub fn begin(&mut self) -> Result<()> {
+    /// Compares premises with all workers, and, unless the run is over before it begins, sends those to work that are not.
+    pub fn begin(&mut self, work: bool) -> Result<()> {
         self.premises.compare(&mut *self.port, 0)?;
         self.port.load_held(&std::mem::take(&mut self.held))?;
         let busy = self.server.busy();
         self.waiting = (0..self.workers()).filter(|worker| !busy.contains(worker)).collect();
-        if self.server.finished() { Ok(()) } else { self.answer(false) }
+        if work && !self.server.finished() { self.answer(false) } else { Ok(()) }
     }
 
     /// Serves until an update has been made; none once all steps are done.

@@ -108,7 +108,7 @@ fn serve(serving: &mut Serving, how: &Served, keep: &dyn Fn(usize, State)) -> Re
     if let Some(order) = &how.replay {
         serving.replay(order.iter().copied());
     }
-    serving.begin()?;
+    serving.begin(true)?;
     while let Some(update) = serving.serve()? {
         run.models.push(serving.server().model().to_vec());
         let (version, everybody) = (update.version, update.everybody);
