@@ -13,6 +13,7 @@ mod privacy;
 mod problems;
 mod quantizers;
 mod robust;
+mod zeroth;
 
 /// Asserts `|left - right| <= tolerance (1 + |right|)` entry by entry.
 pub fn assert_close(left: &[f64], right: &[f64], tolerance: f64) {
