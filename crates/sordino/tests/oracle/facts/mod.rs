@@ -4,6 +4,7 @@
 #![allow(clippy::needless_range_loop)]
 
 mod clipping;
+mod dual;
 mod federated;
 mod feedback;
 mod layerwise;
