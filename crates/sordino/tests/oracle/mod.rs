@@ -13,6 +13,7 @@
 
 pub mod problem;
 
+pub mod arrivals;
 pub mod clients;
 pub mod compress;
 pub mod cut;
@@ -27,6 +28,7 @@ pub mod robust;
 pub mod vectors;
 
 pub mod acpd;
+pub mod async_sgd;
 pub mod bingrad_b;
 pub mod bingrad_pb;
 pub mod celgc;
@@ -37,6 +39,7 @@ pub mod clip_gd;
 pub mod cocoa;
 pub mod cocoa_plus;
 pub mod def;
+pub mod delay_adaptive_sgd;
 pub mod diloco;
 pub mod dp_clip21;
 pub mod dp_fedavg;
@@ -45,6 +48,7 @@ pub mod ef21;
 pub mod ef_sgd;
 pub mod fedadam;
 pub mod fedavg;
+pub mod fedbuff;
 pub mod fedmom;
 pub mod fedprox;
 pub mod fedyogi;
@@ -54,6 +58,7 @@ pub mod local_sgd;
 pub mod mixed_clip;
 pub mod orq;
 pub mod parallel_clip;
+pub mod picky_sgd;
 pub mod post_local_sgd;
 pub mod powersgd;
 pub mod press_clip21;

@@ -3,6 +3,7 @@
 // The loops keep the papers' indices, as the references do.
 #![allow(clippy::needless_range_loop)]
 
+mod asynchronous;
 mod clipping;
 mod dual;
 mod federated;
