@@ -11,6 +11,7 @@ mod feedback;
 mod layerwise;
 mod local;
 mod lowrank;
+mod pipelines;
 mod privacy;
 mod problems;
 mod quantizers;
