@@ -3,16 +3,20 @@
 // The loops keep the papers' indices, as the references do.
 #![allow(clippy::needless_range_loop)]
 
+mod asynchronous;
 mod clipping;
+mod dual;
 mod federated;
 mod feedback;
 mod layerwise;
 mod local;
 mod lowrank;
+mod pipelines;
 mod privacy;
 mod problems;
 mod quantizers;
 mod robust;
+mod zeroth;
 
 /// Asserts `|left - right| <= tolerance (1 + |right|)` entry by entry.
 pub fn assert_close(left: &[f64], right: &[f64], tolerance: f64) {
