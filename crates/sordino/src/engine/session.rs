@@ -132,13 +132,17 @@ impl Session {
         self.worker.evaluated(&mut *self.port, workload)
     }
 
-    /// Everything the worker remembers.
-    pub fn save(&mut self) -> Result<State> {
-        self.worker.save()
+    /// Everything the worker remembers, and what its workload does.
+    pub fn save(&mut self, workload: &dyn Workload) -> Result<State> {
+        let (mut state, mut inner) = (self.worker.save()?, State::default());
+        workload.save(&mut inner);
+        state.put_all("workload", inner);
+        Ok(state)
     }
 
     /// Takes it back.
-    pub fn load(&mut self, state: &State) -> Result<()> {
-        self.worker.load(state)
+    pub fn load(&mut self, state: &State, workload: &mut dyn Workload) -> Result<()> {
+        self.worker.load(state)?;
+        workload.load(&state.part("workload"))
     }
 }
