@@ -33,12 +33,14 @@ pub enum Use {
     Fault = 11,
     /// A simulated world's links, speeds and crashes.
     World = 12,
-    /// Which rows a Poisson batch takes; indexed by local step.
+    /// Which rows a Poisson batch takes, or variance reduction draws again; indexed by local step.
     Inclusion = 13,
     /// Which voices share a bucket before they are aggregated; indexed by round.
     Buckets = 14,
     /// The lies of a liar that draws them; indexed by round.
     Lie = 15,
+    /// Directions along which losses are compared; indexed by local step.
+    Direction = 16,
 }
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
