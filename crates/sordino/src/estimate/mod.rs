@@ -7,10 +7,12 @@
 
 mod micro_norms;
 mod per_sample;
+mod variance_reduced;
 mod zeroth_order;
 
 pub use micro_norms::{MICRO_NORMS, MicroNorms};
 pub use per_sample::PerSample;
+pub use variance_reduced::{Saga, Svrg};
 pub use zeroth_order::{Along, ZerothOrder};
 
 use crate::base::Result;
@@ -46,6 +48,8 @@ pub const ENTRIES: &[&Entry<Estimate>] = &[
         keys: &[],
         build: |_| Ok(Estimate::new(|workload| workload)),
     },
+    &variance_reduced::SAGA,
+    &variance_reduced::SVRG,
 ];
 
 /// Builds the estimate that an element names.

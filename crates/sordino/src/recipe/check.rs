@@ -158,6 +158,14 @@ fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
             &format!("set local.estimate={needed}"),
         );
     }
+    if let (Some(estimate), "reestimate") = (remembering(recipe)?, recipe.choice("buffers")?.name.as_str()) {
+        return refuse(
+            "buffers",
+            "local",
+            &format!("an evaluation takes gradients to reestimate them, and {estimate} would remember these"),
+            "set buffers=average",
+        );
+    }
     let state = recipe.choice("local")?.named.get("state").map(ToString::to_string);
     if payload == Payload::Gradient && state.is_some_and(|s| s != "keep") {
         return refuse(
@@ -194,6 +202,14 @@ fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The estimate that remembers what rows said, if there is one.
+fn remembering(recipe: &Recipe) -> Result<Option<String>> {
+    Ok(match recipe.choice("local")?.named.get("estimate") {
+        Some(Value::Element(e)) if ["svrg", "saga"].contains(&e.name.as_str()) => Some(e.name.clone()),
+        _ => None,
+    })
 }
 
 fn sgd_without_momentum(recipe: &Recipe) -> Result<bool> {
