@@ -76,6 +76,16 @@ impl Stream {
         Self { key, next: 0, spare: None }
     }
 
+    /// The key by which anybody draws the same numbers: what a message may carry in place of them.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The stream of a key, from its beginning.
+    pub fn of_key(key: u64) -> Self {
+        Self { key, next: 0, spare: None }
+    }
+
     /// A stream derived from this one for part `index` (a tensor, a bucket, a chunk), whatever has been drawn.
     #[must_use]
     pub fn part(&self, index: u64) -> Self {
@@ -223,6 +233,7 @@ mod tests {
                 assert_eq!(*u, if j % 2 == 0 { low } else { high });
             }
         }
+        assert_eq!(Stream::of_key(b.key()), b);
         let mut c = Stream::new(7, Use::Encode, 3, 11);
         let (low, high) = b.pair_at(0);
         assert_eq!((c.uniform(), c.uniform()), (low, high));

@@ -198,7 +198,7 @@ fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
             "local",
             "optim",
             "a variate is the mean gradient along the local steps, which only plain SGD lets be read off them",
-            "set optim=sgd(momentum=0) without clip, max_norm or decay",
+            "set optim=sgd(momentum=0) without clip, max_norm, decay or prox",
         );
     }
     Ok(())
@@ -215,7 +215,7 @@ fn remembering(recipe: &Recipe) -> Result<Option<String>> {
 fn sgd_without_momentum(recipe: &Recipe) -> Result<bool> {
     let optim = recipe.choice("optim")?;
     let zero = |key: &str| optim.named.get(key).is_none_or(|v| ["0", "none"].contains(&v.to_string().as_str()));
-    Ok(optim.name == "sgd" && ["momentum", "clip", "max_norm", "decay"].iter().all(|key| zero(key)))
+    Ok(optim.name == "sgd" && ["momentum", "clip", "max_norm", "decay", "prox"].iter().all(|key| zero(key)))
 }
 
 /// Refuses two choices, with a reason and a cure.
