@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use sordino::engine::epoch_of;
 use sordino::grammar::{Element, Value};
-use sordino::recipe::{Recipe, check};
+use sordino::recipe::{Defaults, Recipe, check};
 use sordino::workload::{Batch, Task};
 use sordino_lab::experiment::{Header, Plan};
 
@@ -71,6 +71,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let element = recipe.choice("task")?.clone();
     let entry = tasks::entry(&element.name)?;
     recipe.choose("task", &entry.listing.normalise(&element)?)?;
+    let open = recipe.clone();
     recipe.resolve(&entry.defaults)?;
 
     let workers = scale.workers.map_or_else(|| from_file("workers", WORKERS), |n| Ok(Some(n)))?.unwrap_or(4) as usize;
@@ -86,6 +87,9 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let clients = participation.clients(workers);
     let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, clients, seed, data.as_ref(), 0)?;
     let workload = made.task.workload(clients, seed)?;
+    // Some rates depend on how many parameters there are.
+    recipe = open;
+    recipe.resolve(&Defaults { parameters: workload.layout().len(), ..entry.defaults.clone() })?;
     let held: Vec<f32> = (0..clients as u64).map(|client| workload.rows(client) as f32).collect();
 
     let given_steps = scale.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?;

@@ -172,6 +172,20 @@ impl<M: Module, D: Data> workload::Workload for Workload<M, D> {
         Ok(loss)
     }
 
+    fn loss(&mut self, parameters: &[f32], buffers: &[f32], draw: &Draw) -> Result<f64> {
+        let rows = self.rows.pick(draw)?.to_vec();
+        self.load(parameters, buffers)?;
+        let Some(module) = &self.module else { unreachable!("just loaded") };
+        let mut pass = Pass::training(draw.noise());
+        let mut loss = 0.0;
+        for part in rows.chunks(TRAINED_AT_ONCE) {
+            let batch = self.data.batch(Split::Train, part, &self.device);
+            let mean = (self.loss)(module, batch, &mut pass).loss.into_scalar::<f32>();
+            loss += f64::from(mean) * part.len() as f64 / rows.len() as f64;
+        }
+        Ok(loss)
+    }
+
     fn parts(
         &mut self,
         parameters: &[f32],

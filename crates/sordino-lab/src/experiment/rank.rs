@@ -222,7 +222,7 @@ pub fn work(
     let began = clock.now() - desk.kept().wall;
     let mut bench = Bench { rank, session, plan, clock, desk, began, saved: clock.now(), rows: task.rows() };
     if bench.begin(&mut *workload)? {
-        return bench.save();
+        return bench.save(&*workload);
     }
     let worked = bench.rounds(&mut *workload, observer);
     if worked.as_ref().is_err_and(|e| e.kind() != Kind::Request) {
@@ -277,7 +277,7 @@ impl Bench<'_> {
         let (Some(out), Some(manifest)) = (&self.plan.out, &self.desk.resumed) else {
             return self.look(workload, None);
         };
-        self.session.load(&checkpoint::load_rank(out, self.rank)?)?;
+        self.session.load(&checkpoint::load_rank(out, self.rank)?, workload)?;
         let (whole, rank) = (ledger_of(&manifest.flows)?, self.rank);
         // What clients and the server have said is nobody's own: rank 0 goes on counting from it.
         let mine = |party| party == Party::Worker(rank) || (!matches!(party, Party::Worker(_)) && rank == 0);
@@ -329,7 +329,7 @@ impl Bench<'_> {
                 reached = self.look(workload, Some((&told, observer)))?;
             }
             if told.flags & SAVE != 0 || stop || reached || told.rounds == 1 {
-                self.save()?;
+                self.save(workload)?;
             }
             if stop || reached {
                 self.desk.kept().interrupted |= stop && !self.session.done();
@@ -337,7 +337,7 @@ impl Bench<'_> {
             }
         }
         if self.session.done() && self.plan.out.is_some() {
-            self.save()?;
+            self.save(workload)?;
         }
         Ok(())
     }
@@ -498,7 +498,7 @@ impl Bench<'_> {
     }
 
     /// Saves every rank's state: a collective call.
-    fn save(&mut self) -> Result<()> {
+    fn save(&mut self, workload: &dyn Workload) -> Result<()> {
         let Some(out) = &self.plan.out else { return Ok(()) };
         let began = self.clock.now();
         let (round, step) = self.session.worker().position();
@@ -511,7 +511,7 @@ impl Bench<'_> {
         };
         let folder = decree(self.session.port(), &folder)?;
         let draft = Draft::join(Path::new(String::from_utf8_lossy(&folder).as_ref()));
-        draft.write_rank(self.rank, &self.session.save()?)?;
+        draft.write_rank(self.rank, &self.session.save(workload)?)?;
         // Everybody has written before rank 0 commits.
         report(self.session.port(), &[])?;
         if self.rank == 0 {

@@ -23,7 +23,7 @@ pub fn come(task: &dyn Task, plan: &Plan, port: Box<dyn Port>, clock: &Arc<dyn C
     let worker = Worker::new(parts, &*workload, plan.seed, rank, plan.workers, Some(plan.steps));
     let mut session = Session::new(worker, port);
     if let (Some(out), Some(manifest)) = (&plan.out, &desk.resumed) {
-        session.load(&checkpoint::load_rank(out, rank)?)?;
+        session.load(&checkpoint::load_rank(out, rank)?, &mut *workload)?;
         if let Some(meter) = session.port().meter() {
             meter.wait = manifest.clocks.get(&format!("wait-{rank}")).copied().unwrap_or(0.0);
         }
@@ -34,7 +34,7 @@ pub fn come(task: &dyn Task, plan: &Plan, port: Box<dyn Port>, clock: &Arc<dyn C
             Word::Flush => session.flush()?,
             Word::Save(folder) => {
                 let folder = String::from_utf8_lossy(&folder);
-                Draft::join(Path::new(folder.as_ref())).write_rank(rank, &session.save()?)?;
+                Draft::join(Path::new(folder.as_ref())).write_rank(rank, &session.save(&*workload)?)?;
                 session.confirm()?;
             }
             Word::Stop => return Ok(()),

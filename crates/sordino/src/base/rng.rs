@@ -33,12 +33,14 @@ pub enum Use {
     Fault = 11,
     /// A simulated world's links, speeds and crashes.
     World = 12,
-    /// Which rows a Poisson batch takes; indexed by local step.
+    /// Which rows a Poisson batch takes, or variance reduction draws again; indexed by local step.
     Inclusion = 13,
     /// Which voices share a bucket before they are aggregated; indexed by round.
     Buckets = 14,
     /// The lies of a liar that draws them; indexed by round.
     Lie = 15,
+    /// Directions along which losses are compared; indexed by local step.
+    Direction = 16,
 }
 
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -71,6 +73,16 @@ impl Stream {
         for part in [purpose as u64, client, index] {
             key = mix(key ^ part.wrapping_mul(GOLDEN).wrapping_add(part.rotate_left(32)));
         }
+        Self { key, next: 0, spare: None }
+    }
+
+    /// The key by which anybody draws the same numbers: what a message may carry in place of them.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// The stream of a key, from its beginning.
+    pub fn of_key(key: u64) -> Self {
         Self { key, next: 0, spare: None }
     }
 
@@ -221,6 +233,7 @@ mod tests {
                 assert_eq!(*u, if j % 2 == 0 { low } else { high });
             }
         }
+        assert_eq!(Stream::of_key(b.key()), b);
         let mut c = Stream::new(7, Use::Encode, 3, 11);
         let (low, high) = b.pair_at(0);
         assert_eq!((c.uniform(), c.uniform()), (low, high));

@@ -13,6 +13,7 @@ mod qsgd;
 mod randk;
 mod scope;
 mod sign;
+mod span;
 mod terngrad;
 mod topk;
 
@@ -28,6 +29,7 @@ pub use qsgd::{Norm, Qsgd};
 pub use randk::RandK;
 pub use scope::{Piece, Pieces, Scope};
 pub use sign::Sign;
+pub use span::Span;
 pub use terngrad::TernGrad;
 pub use topk::TopK;
 
@@ -47,6 +49,7 @@ pub const ENTRIES: &[&Entry<Box<dyn Compressor>>] = &[
     &qsgd::ENTRY,
     &randk::ENTRY,
     &sign::ENTRY,
+    &span::ENTRY,
     &terngrad::ENTRY,
     &topk::ENTRY,
 ];

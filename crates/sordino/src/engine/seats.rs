@@ -114,10 +114,7 @@ impl Seats {
 /// Local steps of one pass over the rows of a client, on average over clients.
 pub fn epoch_of(rows: &[f32], batch: Batch) -> f64 {
     let mean = rows.iter().map(|r| f64::from(*r)).sum::<f64>() / rows.len().max(1) as f64;
-    match batch {
-        Batch::Full => 1.0,
-        Batch::Rows(batch) | Batch::Poisson(batch) => mean / batch.max(1) as f64,
-    }
+    batch.rows().map_or(1.0, |batch| mean / batch.max(1) as f64)
 }
 
 /// The local steps of a client in a round of `silence` steps.
@@ -133,8 +130,5 @@ pub fn draws_of(schedule: &dyn Schedule, rows: &[f32], client: u64, batch: Batch
 
 fn own(schedule: &dyn Schedule, rows: &[f32], client: u64, batch: Batch) -> Option<u64> {
     let rows = *rows.get(client as usize)? as u64;
-    schedule.own(match batch {
-        Batch::Full => 1,
-        Batch::Rows(batch) | Batch::Poisson(batch) => rows.div_ceil(batch.max(1) as u64),
-    })
+    schedule.own(batch.rows().map_or(1, |batch| rows.div_ceil(batch.max(1) as u64)))
 }

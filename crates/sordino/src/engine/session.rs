@@ -159,17 +159,21 @@ impl Session {
         self.worker.evaluated(&mut *self.port, workload)
     }
 
-    /// Everything the worker remembers.
-    pub fn save(&mut self) -> Result<State> {
-        let (mut state, mut port) = (self.worker.save()?, State::default());
+    /// Everything the worker remembers, what its workload does, and what time it is where the port knows.
+    pub fn save(&mut self, workload: &dyn Workload) -> Result<State> {
+        let mut state = self.worker.save()?;
+        let (mut inner, mut port) = (State::default(), State::default());
+        workload.save(&mut inner);
         self.port.save(&mut port);
+        state.put_all("workload", inner);
         state.put_all("port", port);
         Ok(state)
     }
 
     /// Takes it back.
-    pub fn load(&mut self, state: &State) -> Result<()> {
+    pub fn load(&mut self, state: &State, workload: &mut dyn Workload) -> Result<()> {
         self.port.load(&state.part("port"))?;
-        self.worker.load(state)
+        self.worker.load(state)?;
+        workload.load(&state.part("workload"))
     }
 }

@@ -114,9 +114,9 @@ impl Worker {
         let rows: Vec<f32> = (0..clients).map(|client| workload.rows(client) as f32).collect();
         let fewest = rows.iter().copied().fold(f32::INFINITY, f32::min);
         // A full batch divides by its own rows: a message of the client with the fewest moves most with one of them.
-        let (lot, drawn) = match parts.batch {
-            Batch::Full => (f64::from(fewest), 1.0),
-            Batch::Rows(batch) | Batch::Poisson(batch) => {
+        let (lot, drawn) = match parts.batch.rows() {
+            None => (f64::from(fewest), 1.0),
+            Some(batch) => {
                 let batch = (batch as f64).min(f64::from(fewest));
                 (batch, batch / f64::from(fewest))
             }

@@ -39,7 +39,7 @@
 //! same weights, and running statistics see the batch once.
 
 use super::Estimate;
-use crate::base::{Aside, Layout, Result, flat};
+use crate::base::{Aside, Layout, Result, State, flat};
 use crate::grammar::{Entry, Key};
 use crate::workload::{Draw, Metrics, Part, Split, Start, Workload};
 
@@ -141,6 +141,10 @@ impl Workload for MicroNorms {
         Ok(loss)
     }
 
+    fn loss(&mut self, x: &[f32], buffers: &[f32], draw: &Draw) -> Result<f64> {
+        self.inner.loss(x, buffers, draw)
+    }
+
     fn parts(
         &mut self,
         x: &[f32],
@@ -159,6 +163,14 @@ impl Workload for MicroNorms {
 
     fn clipped_rows(&mut self) -> u64 {
         self.inner.clipped_rows()
+    }
+
+    fn save(&self, state: &mut State) {
+        self.inner.save(state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        self.inner.load(state)
     }
 
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {

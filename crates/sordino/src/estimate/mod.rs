@@ -3,13 +3,17 @@
 //!
 //! What an estimate adds to the contract of [`Workload`] stands in its file: which aside
 //! comes with the gradient, what the gradient is of, and what happens to buffers. It keeps nothing that matters
-//! between calls, as any workload.
+//! between calls, as any workload, unless it says what it remembers and saves it.
 
 mod micro_norms;
 mod per_sample;
+mod variance_reduced;
+mod zeroth_order;
 
 pub use micro_norms::{MICRO_NORMS, MicroNorms};
 pub use per_sample::PerSample;
+pub use variance_reduced::{Saga, Svrg};
+pub use zeroth_order::{Along, ZerothOrder};
 
 use crate::base::Result;
 use crate::grammar::{self, Element, Entry};
@@ -34,6 +38,8 @@ impl Estimate {
 
 /// Everything that the key `local.estimate` may be.
 pub const ENTRIES: &[&Entry<Estimate>] = &[
+    &zeroth_order::COOSGE,
+    &zeroth_order::GAUSGE,
     &micro_norms::ENTRY,
     &per_sample::ENTRY,
     &Entry {
@@ -42,6 +48,8 @@ pub const ENTRIES: &[&Entry<Estimate>] = &[
         keys: &[],
         build: |_| Ok(Estimate::new(|workload| workload)),
     },
+    &variance_reduced::SAGA,
+    &variance_reduced::SVRG,
 ];
 
 /// Builds the estimate that an element names.

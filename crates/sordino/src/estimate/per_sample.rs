@@ -42,7 +42,7 @@
 //! The first paper was not read for this; of the second, abstract, reviews and examples were. None known.
 
 use super::Estimate;
-use crate::base::{Error, Layout, Result, flat};
+use crate::base::{Error, Layout, Result, State, flat};
 use crate::grammar::{Entry, Key};
 use crate::privacy::Noise;
 use crate::workload::{Batch, Draw, Metrics, Split, Start, Workload};
@@ -130,7 +130,7 @@ impl Workload for PerSample {
         // What came by chance would tell how many rows there are.
         let expected = match draw.batch {
             Batch::Poisson(rows) => rows.min(inner.rows(draw.client)) as u64,
-            Batch::Rows(_) | Batch::Full => told,
+            _ => told,
         };
         for (g, s) in gradient.iter_mut().zip(&*sum) {
             *g = (s / expected.max(1) as f64) as f32;
@@ -138,8 +138,20 @@ impl Workload for PerSample {
         Ok(total / told.max(1) as f64)
     }
 
+    fn loss(&mut self, x: &[f32], buffers: &[f32], draw: &Draw) -> Result<f64> {
+        self.inner.loss(x, buffers, draw)
+    }
+
     fn clipped_rows(&mut self) -> u64 {
         std::mem::take(&mut self.clipped)
+    }
+
+    fn save(&self, state: &mut State) {
+        self.inner.save(state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        self.inner.load(state)
     }
 
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {

@@ -38,6 +38,7 @@ impl Wishes {
         };
         let picked: Vec<usize> = match draw.batch {
             Batch::Full => (0..n).collect(),
+            Batch::Row(row) => vec![row],
             Batch::Rows(b) => (0..b).map(|i| (draw.step as usize * b + i) % n).collect(),
             Batch::Poisson(b) => (0..n).filter(|i| chance(b, self.rows[*i].0)).collect(),
         };

@@ -158,7 +158,7 @@ const STATE: Key = Key {
 const ESTIMATE: Key = Key {
     name: "estimate",
     default: "plain",
-    about: "where gradients come from: plain, micro_norms(rows=8), per_sample(clip=1, perturb=0)",
+    about: "where gradients come from: plain, micro_norms, per_sample, coosge, gausge, svrg, saga",
 };
 
 fn settings(args: &Args, kind: Kind) -> Result<Settings> {

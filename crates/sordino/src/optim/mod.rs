@@ -9,6 +9,7 @@ mod max_norm;
 mod mixed_clip;
 mod momentum;
 mod outer;
+mod prox;
 mod rate;
 
 pub use adam::Adam;
@@ -20,6 +21,7 @@ pub use max_norm::MaxNorm;
 pub use mixed_clip::{Form, MixedClip};
 pub use momentum::Momentum;
 pub use outer::{OUTER, build_outer};
+pub use prox::{PROXES, Prox, Proximal};
 pub use rate::{PerRate, Rate};
 
 use std::cell::Cell;
@@ -306,10 +308,19 @@ pub const ENTRIES: &[&Entry<Optimizer>] = &[
             CLIP,
             MAX_NORM,
             SCHEDULE,
+            Key {
+                name: "prox",
+                default: "none",
+                about: "a penalty with a closed form that ends a step: none, l1, group, box",
+            },
         ],
         build: |args| {
             let momentum = Momentum::link(args.fraction("momentum")?, args.flag("nesterov")?);
-            optimizer(args, vec![Decay::link(args)?, momentum])
+            let mut optimizer = optimizer(args, vec![Decay::link(args)?, momentum])?;
+            if let Some(prox) = prox::build(args.element("prox")?)? {
+                optimizer.chain.0.push(Box::new(Proximal::new(prox)));
+            }
+            Ok(optimizer)
         },
     },
 ];

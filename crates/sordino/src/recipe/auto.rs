@@ -25,6 +25,8 @@ pub struct Defaults {
     pub tau: f64,
     /// Federated clients: the data's own, where they have any.
     pub clients: usize,
+    /// Parameters of the model, or a guess that is rather too large: what rates for zeroth-order estimates carry.
+    pub parameters: usize,
 }
 
 impl Defaults {
@@ -38,6 +40,7 @@ impl Defaults {
         threshold: 1.0,
         tau: 1.0,
         clients: 100,
+        parameters: 1000,
     };
 }
 
@@ -93,6 +96,25 @@ fn clip_rows(recipe: &mut Recipe, clip: Value) -> Result<()> {
     recipe.choose("local", &local)
 }
 
+/// How much longer than the gradient its estimate is, in mean square: 1 + (d + 1)/q where q Gaussian directions stand for
+/// d parameters, by themselves or for every row.
+fn stretch(recipe: &Recipe, parameters: usize) -> Result<f64> {
+    let mut estimate = recipe.choice("local")?.named.get("estimate");
+    if let Some(Value::Element(e)) = estimate
+        && ["svrg", "saga"].contains(&e.name.as_str())
+    {
+        estimate = e.named.get("of").or_else(|| e.positional.first());
+    }
+    let Some(Value::Element(e)) = estimate.filter(|e| matches!(e, Value::Element(e) if e.name == "gausge")) else {
+        return Ok(1.0);
+    };
+    let directions = match e.named.get("directions").or_else(|| e.positional.get(1)) {
+        Some(Value::Number(directions)) if *directions >= 1.0 => *directions,
+        _ => 1.0,
+    };
+    Ok(1.0 + (parameters as f64 + 1.0) / directions)
+}
+
 /// The root mean square of weights that rates are converted by: between the 0.03 and the 0.3 of the usual
 /// initialisations of layers with a thousand and with ten inputs.
 const WEIGHT: f64 = 0.1;
@@ -113,11 +135,16 @@ fn setting(optim: &Element, key: &str) -> f64 {
 ///                               a weight; here rate·τ/(1 − μ) is that
 /// lamb         √((1 − β₁)/(1 + β₁)) · a     its steps have this length always, Adam's where gradients are all noise
 /// ```
-fn peak(optim: &Element, defaults: &Defaults) -> f64 {
-    let steady = defaults.sgd_rate / (1.0 - defaults.momentum);
+///
+/// r is divided by `stretch`; the others do not depend on how long gradients are.
+fn peak(optim: &Element, defaults: &Defaults, stretch: f64) -> f64 {
+    let steady = defaults.sgd_rate / (1.0 - defaults.momentum) / stretch;
     let relative = defaults.adam_rate / WEIGHT;
     match optim.name.as_str() {
-        "sgd" => rounded(defaults.sgd_rate * (1.0 - setting(optim, "momentum")) / (1.0 - defaults.momentum)),
+        "sgd" => {
+            let rate = defaults.sgd_rate * (1.0 - setting(optim, "momentum")) / (1.0 - defaults.momentum);
+            rounded(rate / stretch)
+        }
         "mixclip" => rounded(steady),
         "lars" | "clars" => rounded(relative * (1.0 - setting(optim, "momentum")) / setting(optim, "trust")),
         "lamb" => {
@@ -134,7 +161,7 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     if optim.name == "sgd" {
         fill(&mut optim, "momentum", true, Value::Number(defaults.momentum));
     }
-    let rate = peak(&optim, defaults);
+    let rate = peak(&optim, defaults, stretch(recipe, defaults.parameters)?);
     fill(&mut optim, "rate", true, Value::Number(rate));
     let rate = number(&optim, "rate").unwrap_or(rate);
     fill(&mut optim, "schedule", true, Value::parse(defaults.anneal)?);

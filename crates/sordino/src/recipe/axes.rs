@@ -3,7 +3,7 @@
 use crate::base::Result;
 use crate::exchange::{Attack, lying};
 use crate::grammar::{Element, Entry, Key, Listing, unknown};
-use crate::optim::CURVES;
+use crate::optim::{CURVES, PROXES};
 use crate::{
     aggregate, buffers, compress, estimate, exchange, fabric, feedback, local, optim, participation, payload, privacy,
     schedule, staleness, topology,
@@ -210,6 +210,13 @@ pub const NESTED: &[Axis] = &[
         about: "the rate over a run",
         neutral: "constant",
         elements: || CURVES.iter().map(|curve| curve.listing()).collect(),
+        common: &[],
+    },
+    Axis {
+        name: "optim.prox",
+        about: "a penalty in closed form that ends a step",
+        neutral: "none",
+        elements: || list(PROXES),
         common: &[],
     },
     Axis {

@@ -9,7 +9,6 @@ use crate::fabric::Still;
 use crate::grammar::{Element, Value};
 use crate::privacy::{Unit, noise_for};
 use crate::schedule::{self, Facts};
-use crate::workload::Batch;
 
 /// Replaces `privacy.noise=auto` by the least noise with which a run of `steps` steps on `ranks` ranks stays within
 /// `privacy.epsilon`; `rows` are those of every client.
@@ -26,10 +25,10 @@ pub fn solve(recipe: &mut Recipe, steps: u64, ranks: usize, rows: &[f32]) -> Res
     let parts = known.build(Arc::new(Still))?;
     let Some(mechanism) = &parts.privacy else { return Ok(()) };
     let Some(epsilon) = mechanism.budget() else { return Ok(()) };
-    let rate = match (mechanism.unit(), parts.batch) {
+    let rate = match (mechanism.unit(), parts.batch.rows()) {
         (Unit::Client, _) => parts.participation.poisson(ranks).unwrap_or(1.0),
-        (Unit::Sample, Batch::Full) => 1.0,
-        (Unit::Sample, Batch::Rows(batch) | Batch::Poisson(batch)) => {
+        (Unit::Sample, None) => 1.0,
+        (Unit::Sample, Some(batch)) => {
             let fewest = rows.iter().copied().fold(f32::INFINITY, f32::min);
             (batch as f64 / f64::from(fewest)).min(1.0)
         }

@@ -160,6 +160,14 @@ fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
             &format!("set local.estimate={needed}"),
         );
     }
+    if let (Some(estimate), "reestimate") = (remembering(recipe)?, recipe.choice("buffers")?.name.as_str()) {
+        return refuse(
+            "buffers",
+            "local",
+            &format!("an evaluation takes gradients to reestimate them, and {estimate} would remember these"),
+            "set buffers=average",
+        );
+    }
     let state = recipe.choice("local")?.named.get("state").map(ToString::to_string);
     if payload == Payload::Gradient && state.is_some_and(|s| s != "keep") {
         return refuse(
@@ -192,16 +200,24 @@ fn local(recipe: &Recipe, payload: Payload, refuse: &Refuse) -> Result<()> {
             "local",
             "optim",
             "a variate is the mean gradient along the local steps, which only plain SGD lets be read off them",
-            "set optim=sgd(momentum=0) without clip, max_norm or decay",
+            "set optim=sgd(momentum=0) without clip, max_norm, decay or prox",
         );
     }
     Ok(())
 }
 
+/// The estimate that remembers what rows said, if there is one.
+fn remembering(recipe: &Recipe) -> Result<Option<String>> {
+    Ok(match recipe.choice("local")?.named.get("estimate") {
+        Some(Value::Element(e)) if ["svrg", "saga"].contains(&e.name.as_str()) => Some(e.name.clone()),
+        _ => None,
+    })
+}
+
 fn sgd_without_momentum(recipe: &Recipe) -> Result<bool> {
     let optim = recipe.choice("optim")?;
     let zero = |key: &str| optim.named.get(key).is_none_or(|v| ["0", "none"].contains(&v.to_string().as_str()));
-    Ok(optim.name == "sgd" && ["momentum", "clip", "max_norm", "decay"].iter().all(|key| zero(key)))
+    Ok(optim.name == "sgd" && ["momentum", "clip", "max_norm", "decay", "prox"].iter().all(|key| zero(key)))
 }
 
 /// Refuses two choices, with a reason and a cure.

@@ -470,4 +470,57 @@ pub const ROWS: &[Row] = &[
         choices: &[("payload", "gradient"), ("compress", "terngrad")],
         notes: "One scale per tensor and worker; the paper shares the largest scale among workers.",
     },
+    Row {
+        name: "zo-proxsaga",
+        about: "from losses alone: mini-batches corrected by what each row said last, and a soft threshold",
+        paper: "ZO-ProxSAGA, arXiv 1902.06158 (AAAI 2019)",
+        choices: &[
+            ("optim", "sgd(momentum=0, prox=l1, schedule=constant)"),
+            ("local", "descent(estimate=saga(of=gausge))"),
+            ("payload", "gradient"),
+            ("exchange", "reduce"),
+        ],
+        notes: "Two losses a row looked at, mu 0.001, l1 0.0001: ours. The paper's b is n^(2/3) (local.batch). of=coosge for \
+                tens of parameters. It remembers a gradient a row, at most 1 GiB. rate=auto carries 1/d.",
+    },
+    Row {
+        name: "zo-proxsgd",
+        about: "from losses alone: a difference along a random direction, and a soft threshold",
+        paper: "RSPGF, the baseline of ZO-ProxSVRG, arXiv 1902.06158",
+        choices: &[
+            ("optim", "sgd(momentum=0, prox=l1, schedule=constant)"),
+            ("local", "descent(estimate=gausge)"),
+            ("payload", "gradient"),
+            ("exchange", "reduce"),
+        ],
+        notes: "One direction a mini-batch, mu 0.001, l1 0.0001: ours. estimate=coosge costs 2d losses, for hundreds of \
+                parameters. rate=auto carries 1/d.",
+    },
+    Row {
+        name: "zo-proxsvrg",
+        about: "from losses alone: mini-batches corrected by what the same rows say at a snapshot, and a soft threshold",
+        paper: "ZO-ProxSVRG, arXiv 1902.06158 (AAAI 2019)",
+        choices: &[
+            ("optim", "sgd(momentum=0, prox=l1, schedule=constant)"),
+            ("local", "descent(estimate=svrg(of=gausge))"),
+            ("payload", "gradient"),
+            ("exchange", "reduce"),
+        ],
+        notes: "Two losses a row looked at, mu 0.001, l1 0.0001, a snapshot every 10 steps: ours. The paper's b is n^(2/3) \
+                (local.batch) and m is n^(1/3) (every). of=coosge for tens of parameters. rate=auto carries 1/d.",
+    },
+    Row {
+        name: "zo-seeded",
+        about: "from losses alone, along a direction that everybody draws from the seed: one number travels a step",
+        paper: "GauSGE of arXiv 1902.06158 with shared seeds; no paper of its own was read",
+        choices: &[
+            ("optim", "sgd(momentum=0)"),
+            ("local", "descent(estimate=gausge(shared=true))"),
+            ("payload", "gradient"),
+            ("compress", "span(1)"),
+            ("exchange", "reduce"),
+        ],
+        notes: "Losses are told in one number because all ranks know the direction; directions=q with span(q) takes q. It \
+                steps d times shorter than gradients allow, so it is for fine-tuning. rate=auto carries 1/d.",
+    },
 ];

@@ -49,6 +49,12 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("qsr", &["local.estimate=per_sampel(1)"], "did you mean `per_sample`"),
         ("qsr", &["local.estimate=per_sample(clip=0)"], "above 0"),
         ("qsr", &["local.estimate=3"], "an element"),
+        ("qsr", &["local.estimate=svrg"], "set buffers=average"),
+        ("fedavg", &["local.estimate=saga(of=coosge)"], "participation=everyone"),
+        ("sync-sgd", &["optim.prox=l2(1)"], "did you mean `l1`"),
+        ("sync-sgd", &["optim.prox=box(1, 0)"], "nothing lies between"),
+        ("scaffold", &["optim.prox=l1"], "without clip, max_norm, decay or prox"),
+        ("sync-sgd", &["compress=span(5000)"], "at most 1024"),
     ] {
         let message = refusal(row, sets);
         assert!(message.contains(hint), "{row} {sets:?}: {message}");
@@ -92,6 +98,21 @@ fn auto_converts_the_tasks_rates_to_those_of_other_optimizers() {
         recipe.choose("optim", &Element::parse(optim).unwrap()).unwrap();
         recipe.resolve(&task).unwrap();
         assert_eq!(recipe.choice("optim").unwrap().named["rate"], Value::Number(rate), "{optim}");
+    }
+    for (estimate, optim, rate) in [
+        ("gausge", "sgd(momentum=0.5)", 1.0 / 51.0),
+        ("gausge(0.1, 7)", "sgd(momentum=0)", 14.0 / 57.0),
+        ("svrg(gausge(directions=7))", "mixclip", 14.0 / 57.0),
+        ("saga(of=gausge)", "adam", 2e-3),
+        ("saga(of=coosge)", "sgd(momentum=0)", 2.0),
+        ("gausge", "sgd(rate=0.3)", 0.3),
+    ] {
+        let mut recipe = Recipe::named("sync-sgd").unwrap();
+        recipe.choose("optim", &Element::parse(optim).unwrap()).unwrap();
+        recipe.set(&format!("local.estimate={estimate}")).unwrap();
+        recipe.resolve(&Defaults { parameters: 49, ..task.clone() }).unwrap();
+        let Value::Number(found) = recipe.choice("optim").unwrap().named["rate"] else { panic!("{optim}") };
+        assert!((found / rate - 1.0).abs() < 1e-5, "{estimate}, {optim}: {found}");
     }
     let mut recipe = Recipe::named("mixed-clip").unwrap();
     recipe.resolve(&task).unwrap();

@@ -73,10 +73,10 @@ impl Trial<'_> {
             let worker = Worker::new(parts, &*workload, self.seed, rank, self.workers, Some(self.steps));
             let mut session = Session::new(worker, port);
             if let Some(state) = from {
-                session.load(state)?;
+                session.load(state, &mut *workload)?;
             }
             work(&mut session, &mut *workload, &keep)?;
-            Ok((ServedRun::default(), session.save()?))
+            Ok((ServedRun::default(), session.save(&*workload)?))
         })?;
         let mut ranks = run;
         let (mut served, _) = ranks.pop().ok_or_else(|| Error::request("a run without ranks"))?;
@@ -140,7 +140,7 @@ fn work(session: &mut Session, workload: &mut dyn Workload, keep: &dyn Fn(usize,
             Word::Flush => session.flush()?,
             Word::Save(_) => {
                 let rank = session.worker().rank();
-                keep(rank, session.save()?);
+                keep(rank, session.save(workload)?);
                 session.confirm()?;
             }
             Word::Stop => return Ok(()),

@@ -142,7 +142,7 @@ impl<'a> Trial<'a> {
 
     fn keep(&self, mut session: Session, mut workload: Box<dyn Workload>, from: Option<&State>) -> Result<Rank> {
         if let Some(state) = from {
-            session.load(state)?;
+            session.load(state, &mut *workload)?;
         }
         let start = session.worker().model().to_vec();
         let mut rounds = Vec::new();
@@ -151,7 +151,7 @@ impl<'a> Trial<'a> {
             session.spend(&mut *workload)?;
             let point = session.worker().point().to_vec();
             let told = session.close(0)?;
-            let state = session.save()?;
+            let state = session.save(&*workload)?;
             let worker = session.worker();
             rounds.push(Round {
                 told,

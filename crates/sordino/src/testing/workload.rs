@@ -30,6 +30,9 @@ pub fn suite(make: &dyn Fn() -> Box<dyn Workload>, slack: f64) {
         assert_eq!(look(&mut *one, &x, 4, f32::NAN), (loss, gradient.clone(), buffers), "{batch:?}: not a function");
         assert_eq!(look(&mut *two, &x, 4, 5.0).1, gradient, "{batch:?}: two of the same differ");
 
+        let alone = one.loss(&x, &start.buffers, &draw(4)).unwrap_or_else(|e| panic!("{e}"));
+        assert!((alone - loss).abs() <= 1e-6 * (1.0 + loss.abs()), "{batch:?}: the loss alone is {alone}, not {loss}");
+
         // Along the gradient the loss rises by its squared length.
         let length = flat::norm(&gradient);
         let reach = 1e-2 / length.max(1e-6);
@@ -46,11 +49,26 @@ pub fn suite(make: &dyn Fn() -> Box<dyn Workload>, slack: f64) {
             length * length
         );
     }
+    single_rows(&mut *one, &x, &start.buffers);
     for split in [Split::Train, Split::Test] {
         let found = one.evaluate(&x, &start.buffers, split).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(found, two.evaluate(&x, &start.buffers, split).unwrap_or_else(|e| panic!("{e}")), "{split:?}");
         if let Some(m) = found {
             assert!(m.examples > 0 && m.accuracy.is_none_or(|a| (0.0..=1.0).contains(&a)), "{split:?}: {m:?}");
         }
+    }
+}
+
+/// The mean over single rows is the full batch, where nothing couples the rows of a batch.
+fn single_rows(of: &mut dyn Workload, x: &[f32], buffers: &[f32]) {
+    let rows = of.rows(0);
+    let mut loss = |batch| {
+        let draw = Draw { seed: 9, client: 0, step: 4, batch };
+        of.loss(x, buffers, &draw).unwrap_or_else(|e| panic!("{batch:?}: {e}"))
+    };
+    let full = loss(Batch::Full);
+    let mean = (0..rows).map(|row| loss(Batch::Row(row))).sum::<f64>() / rows as f64;
+    if buffers.is_empty() {
+        assert!((mean - full).abs() <= 1e-5 * (1.0 + full.abs()), "single rows make {mean}, all together {full}");
     }
 }

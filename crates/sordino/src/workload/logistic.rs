@@ -162,6 +162,15 @@ impl Logistic {
         total / count + self.regulariser(x)
     }
 
+    /// Mean loss over some training rows.
+    fn loss(&self, x: &[f32], rows: &[u32]) -> f64 {
+        if rows.is_empty() {
+            return 0.0;
+        }
+        let of = |row: &u32| loss(f64::from(self.train.labels[*row as usize]) * self.train.dot(*row as usize, x));
+        rows.iter().map(of).sum::<f64>() / rows.len() as f64 + self.regulariser(x)
+    }
+
     fn metrics(&self, x: &[f32], data: &SparseRows, rows: impl Iterator<Item = usize>) -> Metrics {
         let (mut total, mut right, mut examples) = (0.0, 0usize, 0usize);
         for row in rows {
@@ -192,6 +201,11 @@ impl Workload for Regression {
     fn gradient(&mut self, x: &[f32], _: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64> {
         let picked = self.rows.pick(draw)?;
         Ok(self.task.gradient(x, picked, &mut self.sum, gradient))
+    }
+
+    fn loss(&mut self, x: &[f32], _: &[f32], draw: &Draw) -> Result<f64> {
+        let picked = self.rows.pick(draw)?;
+        Ok(self.task.loss(x, picked))
     }
 
     fn parts(

@@ -10,7 +10,7 @@ pub use polynomial::Polynomial;
 pub use quadratic::{Bowl, Bowls, Quadratic};
 pub use rows::{Deal, Rows};
 
-use crate::base::{Aside, Error, Layout, Result, Stream, Use};
+use crate::base::{Aside, Error, Layout, Result, State, Stream, Use};
 
 /// How many rows one local step looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,19 @@ pub enum Batch {
     /// Every row by itself with the probability that makes this the expected number: what privacy accounting assumes.
     /// Nothing, or everything, may come.
     Poisson(usize),
+    /// One row of this worker: the one at this place of a full batch, from 0. What tells rows apart asks for it.
+    Row(usize),
+}
+
+impl Batch {
+    /// How many rows it has, on average; `None` for all.
+    pub fn rows(self) -> Option<usize> {
+        match self {
+            Self::Full => None,
+            Self::Rows(rows) | Self::Poisson(rows) => Some(rows),
+            Self::Row(_) => Some(1),
+        }
+    }
 }
 
 /// Everything random about one gradient. Keyed by local *step* and client, so that every method sees the same batches.
@@ -38,9 +51,14 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The stream for noise inside the workload (dropout, synthetic noise) at this step.
+    /// The stream for noise inside the workload (dropout, synthetic noise) at this step. A row that is asked for by
+    /// itself has its own.
     pub fn noise(&self) -> Stream {
-        Stream::new(self.seed, Use::Noise, self.client, self.step)
+        let noise = Stream::new(self.seed, Use::Noise, self.client, self.step);
+        match self.batch {
+            Batch::Row(row) => noise.part(row as u64),
+            _ => noise,
+        }
     }
 }
 
@@ -87,8 +105,9 @@ pub type Part<'a> = dyn FnMut(&[f32], usize, f64) -> Result<()> + 'a;
 /// the rows looked at; gradients are of that mean, `layout().len()` long, overwritten rather than added to; a draw
 /// without rows has loss 0 and gradient 0. Buffers
 /// (running statistics) come in, and what training changes about them goes out the same way: a workload keeps nothing
-/// that matters between calls. Everything random comes from the draw. A loss that is not finite is returned as it is
-/// and is the caller's finding.
+/// that matters between calls, except for an estimate that says so in its file: what it remembers is saved and taken
+/// back with everything else of a session. Everything random comes from the draw. A loss that is not finite is returned
+/// as it is and is the caller's finding.
 pub trait Workload: Send {
     /// The model's tensors.
     fn layout(&self) -> &Layout;
@@ -103,6 +122,12 @@ pub trait Workload: Send {
 
     /// Mean loss over the drawn rows, and its gradient.
     fn gradient(&mut self, parameters: &[f32], buffers: &mut [f32], draw: &Draw, gradient: &mut [f32]) -> Result<f64>;
+
+    /// Mean loss over the drawn rows alone, in training mode: what `gradient` tells, to rounding. Buffers stay.
+    fn loss(&mut self, parameters: &[f32], buffers: &[f32], draw: &Draw) -> Result<f64> {
+        let (mut buffers, mut gradient) = (buffers.to_vec(), vec![0.0; parameters.len()]);
+        self.gradient(parameters, &mut buffers, draw, &mut gradient)
+    }
 
     /// The gradients of parts of the drawn rows, of at most `most` rows each, told one after another in the order of
     /// the rows; `gradient` is room for one. Where rows have no meaning the whole is one part of one row. A workload
@@ -134,6 +159,14 @@ pub trait Workload: Send {
     /// How many rows had their gradients shortened by clipping since the last call.
     fn clipped_rows(&mut self) -> u64 {
         0
+    }
+
+    /// Puts what is remembered between calls into `state`.
+    fn save(&self, _state: &mut State) {}
+
+    /// Takes it back.
+    fn load(&mut self, _state: &State) -> Result<()> {
+        Ok(())
     }
 
     /// Loss and accuracy over a client's own training rows, in evaluation mode; `None` where rows have no meaning.

@@ -8,7 +8,8 @@
 //! ∇f_i(x)ⱼ = 4(xⱼ − cᵢⱼ)³ + noise·U[−1, 1]
 //! ```
 //! # Contract
-//! Centres are `spread`·N(0, 1) per worker. Noise is bounded, as the analysis of clipping wants, and drawn per step.
+//! Centres are `spread`·N(0, 1) per worker. Noise is bounded, as the analysis of clipping wants, drawn per step,
+//! and in gradients alone, not in losses.
 //! The training loss is the mean of all f_i.
 //!
 //! # When it helps, when it hurts
@@ -88,6 +89,10 @@ impl Workload for Powers {
             *g = 4.0 * gap * gap * gap + self.task.noise as f32 * (2.0 * noise.uniform() - 1.0);
         }
         Ok(loss(x, centre))
+    }
+
+    fn loss(&mut self, x: &[f32], _: &[f32], draw: &Draw) -> Result<f64> {
+        Ok(loss(x, of(&self.centres, draw.client)?))
     }
 
     fn evaluate(&mut self, x: &[f32], _: &[f32], split: Split) -> Result<Option<Metrics>> {

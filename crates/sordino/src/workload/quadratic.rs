@@ -10,7 +10,7 @@
 //! # Contract
 //! Spectra run from `low` to `high` in equal ratios; with `skew` each worker's is multiplied by its own factors in
 //! [1 − skew, 1 + skew]. Centres are a common one plus `spread`·N(0, I) per worker. Batches do not matter; noise is
-//! drawn per step. The training loss is the mean of all f_i.
+//! drawn per step and is in gradients alone, not in losses. The training loss is the mean of all f_i.
 //!
 //! # When it helps, when it hurts
 //! Where theory can be checked to the last digit.
@@ -143,6 +143,10 @@ impl Workload for Bowls {
             }
         }
         Ok(bowl.loss(x))
+    }
+
+    fn loss(&mut self, x: &[f32], _: &[f32], draw: &Draw) -> Result<f64> {
+        Ok(of(&self.all, draw.client)?.loss(x))
     }
 
     fn evaluate(&mut self, x: &[f32], _: &[f32], split: Split) -> Result<Option<Metrics>> {

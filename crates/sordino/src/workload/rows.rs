@@ -12,7 +12,7 @@ use crate::base::{Error, Result, Stream, Use};
 /// that N clients with batches of b look at the same N·b rows in step t as one client with a batch of N·b. A shard
 /// (any other partition) is shuffled anew each epoch on its own. A full batch is always the same rows in ascending
 /// order: the shard, or the hand dealt in epoch 0. A Poisson batch takes every row of a full batch with probability
-/// batch/rows, each by itself.
+/// batch/rows, each by itself. A single row is one of a full batch, by its place there.
 ///
 /// # Contract
 /// Rows are a function of (seed, client, step, batch) alone: nothing depends on what was picked before. Every row is
@@ -82,6 +82,17 @@ impl Rows {
                 Ok(self.all(draw))
             }
             Batch::Rows(batch) => Ok(self.some(draw, batch.max(1))),
+            Batch::Row(place) => {
+                self.deal_hand(draw);
+                let all = self.all(draw);
+                all.get(place..=place).ok_or_else(|| {
+                    Error::mismatch(format!(
+                        "client {} holds {} rows, so there is no row {place}",
+                        draw.client,
+                        all.len()
+                    ))
+                })
+            }
             Batch::Poisson(batch) => {
                 self.deal_hand(draw);
                 let mut picked = std::mem::take(&mut self.picked);
@@ -228,6 +239,10 @@ mod tests {
         all.sort_unstable();
         assert_eq!(all, (0..11).collect::<Vec<_>>());
         assert_eq!((three.len(2), three.len(3)), (3, 0));
+        let hand = three.pick(&draw(1, 5, Batch::Full)).unwrap().to_vec();
+        let one = |rows: &mut Rows, place| rows.pick(&draw(1, 9, Batch::Row(place))).map(<[u32]>::to_vec);
+        assert_eq!((0..4).flat_map(|place| one(&mut three, place).unwrap()).collect::<Vec<_>>(), hand);
+        assert!(one(&mut three, 4).unwrap_err().to_string().contains("holds 4 rows, so there is no row 4"));
         assert_eq!(shards(&[&[2, 4]]).pick(&draw(0, 0, Batch::Rows(5))).unwrap().len(), 5);
         assert!(three.pick(&draw(3, 0, Batch::Full)).unwrap_err().to_string().contains("dealt to 3 clients"));
     }

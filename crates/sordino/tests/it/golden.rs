@@ -29,6 +29,8 @@ fn settings(name: &str) -> (&'static [&'static str], u64) {
         "diloco" => (&["optim.rate=0.01"], 1000),
         // One step a round would leave a spring and a variate nothing to do.
         "fedavg" | "fedmom" | "fedprox" | "scaffold" => (&["optim.rate=0.1", "schedule.count=4"], 400),
+        // A rate for gradients, over d.
+        "zo-proxsaga" | "zo-proxsgd" | "zo-proxsvrg" | "zo-seeded" => (&["optim.rate=0.002"], 400),
         _ => (&["optim.rate=0.1"], 400),
     }
 }

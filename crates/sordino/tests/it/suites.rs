@@ -92,6 +92,8 @@ fn every_optimizer_and_outer_step_keeps_its_contract() {
         "sgd(rate=0.1, momentum=0, schedule=constant)",
         "sgd(rate=0.1, momentum=0.9, nesterov=true, decay=0.01, clip=0.2, schedule=cosine)",
         "sgd(rate=0.1, momentum=0.9, max_norm=1, schedule=constant)",
+        "sgd(rate=0.1, momentum=0.9, prox=l1(0.5, low=-1, high=1), schedule=constant)",
+        "sgd(rate=0.1, momentum=0, prox=group(2, size=4), schedule=cosine)",
         "adam(rate=0.1, decay=0.1, schedule=linear)",
         "adamw(rate=0.1, clip=1, schedule=constant)",
         "lars(rate=0.1, momentum=0, decay=0.1, clip=1, max_norm=1, schedule=constant)",
@@ -139,7 +141,7 @@ fn every_workload_keeps_its_contract() {
     for task in tasks {
         testing::workload::suite(&|| task.workload(3, 0).unwrap(), 0.01);
         // Far clips: a clipped gradient is that of no loss, and the suite compares the two.
-        for text in ["plain", "micro_norms(2)", "micro_norms(rows=1)", "per_sample(1e6)"] {
+        for text in ["plain", "micro_norms(2)", "micro_norms(rows=1)", "per_sample(1e6)", "coosge"] {
             let estimate = estimate::build(&element(text)).unwrap();
             testing::workload::suite(&|| estimate.wrap(task.workload(3, 0).unwrap()), 0.01);
         }

@@ -7,9 +7,7 @@ use sordino::Result;
 use sordino::base::{Layout, Party, Role, Stream, Tensor, Use, flat};
 use sordino::fabric::{Meter, Port, Tag, ThreadPort};
 use sordino::recipe::{Defaults, ROWS, Recipe, Row, check};
-use sordino::workload::{
-    Batch, Deal, Draw, Logistic, Metrics, Part, Quadratic, SparseRows, Split, Start, Task, Workload,
-};
+use sordino::workload::{Deal, Draw, Logistic, Metrics, Part, Quadratic, SparseRows, Split, Start, Task, Workload};
 
 use crate::oracle::problem::Problem;
 
@@ -126,10 +124,7 @@ impl Workload for Follower {
         gradient: &mut [f32],
         each: &mut Part,
     ) -> Result<()> {
-        let rows = match draw.batch {
-            Batch::Rows(rows) | Batch::Poisson(rows) => rows,
-            Batch::Full => self.rows(draw.client),
-        };
+        let rows = draw.batch.rows().unwrap_or_else(|| self.rows(draw.client));
         for (part, from) in (0..rows).step_by(most.max(1)).enumerate() {
             let own = Draw { step: draw.step + ((part as u64 + 1) << 40), ..*draw };
             let loss = self.gradient(x, buffers, &own, gradient)?;

@@ -39,6 +39,14 @@ pub fn check(recipe: &Recipe, memory: &dyn Feedback, refuse: &Refuse) -> Result<
             );
         }
     }
+    if let Some(estimate) = super::remembering(recipe)? {
+        return refuse(
+            "participation",
+            "local",
+            &format!("{estimate} remembers the rows of one client, and a rank plays many"),
+            "set local.estimate to what it is made of, or participation=everyone",
+        );
+    }
     let by_expected = recipe.choice("aggregate")?.named.get("by").is_some_and(|by| by.to_string() == "expected");
     if recipe.choice("payload")?.name == "parameters" && by_expected {
         return refuse(

@@ -6,6 +6,7 @@ mod feedback;
 mod local;
 mod private;
 mod quantizers;
+mod zeroth;
 
 use std::sync::Arc;
 

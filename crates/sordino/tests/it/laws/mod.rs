@@ -48,6 +48,8 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
         &["aggregate=weighted", "compress=block(0.25)", "feedback=residual(lambda=0.5)", "exchange=reduce"],
         &["schedule.every=2", "compress=powersgd(1, clip=0.5)", "feedback=residual(lambda=0.5)", "exchange=reduce"],
         &["compress=powersgd(1)", "feedback=residual", "exchange=star(down=powersgd(1), feedback=residual)"],
+        &["local=descent(batch=2, estimate=saga(of=plain))", "schedule.every=3", "optim=sgd(prox=group(0.1, 4))"],
+        &["local=descent(batch=2, estimate=svrg(of=plain, every=4))", "schedule.every=3", "compress=span(2)"],
         &["buffers=reestimate(3)", "schedule=growing", "optim=sgd(schedule=cosine(warmup=4))"],
         &["compress=randk(0.2)", "feedback=residual", "buffers=root", "schedule=power(base=2, exponent=1)"],
         &["payload=parameters", "outer=momentum(0.5, nesterov=true)", "compress=half", "schedule.every=2"],
@@ -85,6 +87,10 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
             "dp-clip21" => &["buffers=local"],
             "fedavg" => &["participation.clients=9", "participation.count=4"],
             "scaffold" => &["participation.clients=7", "participation.count=3"],
+            // Rates for gradients, over d.
+            "zo-proxsaga" => &["optim.rate=0.001", "local.batch=3", "optim.prox=l1(0.1)"],
+            "zo-proxsvrg" => &["optim.rate=0.001", "local.batch=3", "optim.prox=l1(0.1, low=-2, high=2)"],
+            "zo-proxsgd" | "zo-seeded" => &["optim.rate=0.001"],
             "dp-fedavg" => &["participation.clients=6", "participation.expected=1.5"],
             _ => &[],
         }

@@ -109,9 +109,9 @@ fn the_evaluated_model_is_the_same_on_every_rank_and_reestimates_what_the_rule_s
                     while !session.done() {
                         session.round(&mut *workload, 0)?;
                     }
-                    let before = session.save()?;
+                    let before = session.save(&*workload)?;
                     let found = session.evaluated(&mut *workload)?;
-                    assert_eq!(before, session.save()?, "an evaluation changes nothing");
+                    assert_eq!(before, session.save(&*workload)?, "an evaluation changes nothing");
                     Ok(found)
                 },
             )
@@ -164,7 +164,7 @@ fn the_step_by_step_handle_is_the_whole_round() {
                 while !session.done() {
                     session.round(&mut *workload, 0)?;
                 }
-                session.save()
+                session.save(&*workload)
             },
         )
         .unwrap();
