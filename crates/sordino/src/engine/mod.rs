@@ -14,6 +14,7 @@ mod voice;
 mod worker;
 
 pub use beside::Lanes;
+pub use evaluate::Gap;
 pub use premises::fingerprint;
 pub use seats::epoch_of;
 pub use session::{Parts, Session};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::beside::Lanes;
+use super::evaluate::Gap;
 use super::round;
 use super::told::Told;
 use super::worker::Worker;
@@ -130,6 +131,11 @@ impl Session {
     /// The model and buffers that an evaluation uses; a collective call.
     pub fn evaluated(&mut self, workload: &mut dyn Workload) -> Result<Start> {
         self.worker.evaluated(&mut *self.port, workload)
+    }
+
+    /// This rank's part of the duality gap at `model`, what an evaluation uses, where local work can tell it.
+    pub fn certificate(&mut self, workload: &mut dyn Workload, model: &[f32]) -> Result<Option<Gap>> {
+        self.worker.certificate(workload, model)
     }
 
     /// Everything the worker remembers.

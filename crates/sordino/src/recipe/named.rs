@@ -102,6 +102,33 @@ pub const ROWS: &[Row] = &[
         notes: "From a statement in another paper: reconstruction. Under noise set privacy=gaussian(remember=clean) and compress=dense: the shift moves by the clipped vector.",
     },
     Row {
+        name: "cocoa",
+        about: "dual coordinate ascent on every worker's rows, averaged",
+        paper: "CoCoA, arXiv 1409.1458 (NeurIPS 2014)",
+        choices: &[
+            ("optim", "sgd(momentum=0, schedule=constant)"),
+            ("local", "dual"),
+            ("schedule", "epochs(1)"),
+            ("exchange", "reduce"),
+        ],
+        notes: "gamma 1/K, sigma' 1. H is one pass over a worker's rows, picked with replacement; schedule=constant(200) \
+                makes it 200 rows. Linear tasks with l2: made-ridge, mushrooms-ridge, ridge.",
+    },
+    Row {
+        name: "cocoa-plus",
+        about: "dual coordinate ascent on every worker's rows, added up: each reckons with K times its own moves",
+        paper: "CoCoA+, arXiv 1502.03508 (ICML 2015)",
+        choices: &[
+            ("optim", "sgd(momentum=0, schedule=constant)"),
+            ("local", "dual"),
+            ("schedule", "epochs(1)"),
+            ("aggregate", "sum(gamma=1)"),
+            ("exchange", "reduce"),
+        ],
+        notes: "gamma 1, sigma' K. H is one pass over a worker's rows, picked with replacement; schedule=constant(200) \
+                makes it 200 rows. Linear tasks with l2: made-ridge, mushrooms-ridge, ridge.",
+    },
+    Row {
         name: "def",
         about: "detached error feedback: gradients at x minus 0.3 of the residual, one random block sent, the same everywhere",
         paper: "DEF, arXiv 2004.05298v3 (ICML 2022)",

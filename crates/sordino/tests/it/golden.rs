@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use sordino::base::{Stream, Use};
-use sordino::recipe::ROWS;
+use sordino::recipe::{ROWS, Recipe};
 use sordino::testing::Trial;
 use sordino::workload::{Quadratic, Split, Task};
 
-use crate::worlds::{Buffered, hashes, row};
+use crate::worlds::{Buffered, hashes, row, with_duals};
 
 const ROUNDS: u64 = 20;
 const WORKERS: usize = 4;
@@ -27,17 +27,19 @@ fn settings(name: &str) -> (&'static [&'static str], u64) {
         // Of the matrix of its task, two rows, only rank 1 is shorter.
         "powersgd" => (&["optim.rate=0.1", "compress.rank=1"], 400),
         "diloco" => (&["optim.rate=0.01"], 1000),
+        "cocoa" | "cocoa-plus" => (&["schedule=constant(20)"], 400),
         // One step a round would leave a spring and a variate nothing to do.
         "fedavg" | "fedmom" | "fedprox" | "scaffold" => (&["optim.rate=0.1", "schedule.count=4"], 400),
         _ => (&["optim.rate=0.1"], 400),
     }
 }
 
-/// What a row is traced on: a vector, or tensors where the method asks for a matrix.
+/// What a row is traced on: a vector, or tensors where the method asks for a matrix, or a problem with a dual.
 fn task(name: &str) -> &'static dyn Task {
     const VECTOR: Quadratic =
         Quadratic { dim: 96, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 };
-    if ["clars", "powersgd"].contains(&name) { &Buffered } else { &VECTOR }
+    let task: &'static dyn Task = if ["clars", "powersgd"].contains(&name) { &Buffered } else { &VECTOR };
+    with_duals(&Recipe::named(name).unwrap(), task)
 }
 
 /// The trace of a row: its choices, the final loss, the bytes of the busiest worker, and a hash of the model a round.
