@@ -20,7 +20,7 @@ fn every_aggregator_keeps_its_contract() {
         "bucketing(2, then=centered_clip(1))",
         "bucketing(2, then=krum(liars=1, best=2))",
         "bucketing(1, then=weighted)",
-        "bucketing(2, then=sum(0.5))",
+        "bucketing(5, then=sum(0.5))",
         "sum(0.25)",
         "centered_clip(0.1, iterations=1)",
         "centered_clip(10)",

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use sordino::base::{Kind, State, Stream, Use};
-use sordino::engine::Gap;
+use sordino::engine::{Gap, Session};
 use sordino::recipe::Recipe;
 use sordino::testing::{Rank, Trial};
-use sordino::workload::{Deal, Made, Quadratic, Ridge, Task};
+use sordino::workload::{Deal, Made, Quadratic, Ridge, Task, Workload};
 
 use crate::worlds::{apart, gap, neutral, ridge, row, wide};
 
@@ -170,23 +170,24 @@ fn an_offer_is_not_scaled_and_the_dual_variables_are_exactly_once() {
     }
 }
 
-/// The gap after every round, as the ranks' parts make it, and how many rounds there were.
+/// What every rank tells of the gap, round after round.
+fn parts(recipe: &Recipe, task: &Ridge, ranks: usize, steps: u64) -> Vec<Vec<Gap>> {
+    let tell = |mut session: Session, mut workload: Box<dyn Workload>| {
+        let mut parts = Vec::new();
+        while !session.done() {
+            session.round(&mut *workload, 0)?;
+            let model = session.evaluated(&mut *workload)?.parameters;
+            parts.extend(session.certificate(&mut *workload, &model)?);
+        }
+        Ok(parts)
+    };
+    let all = Trial::new(recipe, task, ranks, SEED, steps).with(|port| Box::new(port), tell).unwrap();
+    (0..all[0].len()).map(|at| all.iter().map(|parts| parts[at]).collect()).collect()
+}
+
+/// The gap after every round.
 fn gaps(recipe: &Recipe, task: &Ridge, ranks: usize, steps: u64) -> Vec<f64> {
-    let all = Trial::new(recipe, task, ranks, SEED, steps)
-        .with(
-            |port| Box::new(port),
-            |mut session, mut workload| {
-                let mut parts = Vec::new();
-                while !session.done() {
-                    session.round(&mut *workload, 0)?;
-                    let model = session.evaluated(&mut *workload)?.parameters;
-                    parts.extend(session.certificate(&mut *workload, &model)?);
-                }
-                Ok(parts)
-            },
-        )
-        .unwrap();
-    (0..all[0].len()).map(|at| Gap::whole(all.iter().map(|parts| parts[at]))).collect()
+    parts(recipe, task, ranks, steps).into_iter().map(Gap::whole).collect()
 }
 
 #[test]
@@ -208,31 +209,31 @@ fn the_parts_of_the_gap_add_up_to_the_primal_less_the_dual() {
 }
 
 #[test]
-fn what_is_owed_keeps_the_gap_above_what_is_lost() {
+fn what_is_owed_is_what_the_slack_of_rows_lacks_of_the_gap_at_the_most() {
     let task = ridge(4);
     let naive = Naive(&task);
-    let best = naive.primal(&wide(run(&row("cocoa-plus", &[]), &task, 4, 20_000)[0].last()));
-    let sets = ["compress=topk(0.1)", "feedback=residual(lambda=auto)", "exchange=gather"];
-    let lossy = row("cocoa-plus", &sets);
-    let (ranks, told) = (run(&lossy, &task, 4, 1500), gaps(&lossy, &task, 4, 1500));
-    let mut needed = 0;
-    for (round, told) in ranks[0].rounds.iter().zip(&told) {
-        let lost = naive.primal(&wide(&round.model)) - best;
-        assert!(lost <= told + 1e-9, "{lost:e} is lost, and the gap is {told:e}");
-        let part = |rank: &Rank| {
-            let mut workload = task.workload(4, SEED).unwrap();
-            let mut local = sordino::local::Dual::new(false);
-            let state = rank.rounds[round.told.rounds as usize - 1].state.part("local");
-            sordino::local::Local::load(&mut local, &state, workload.layout()).unwrap();
-            let client = ranks.iter().position(|r| std::ptr::eq(r, rank)).unwrap() as u64;
-            let found = sordino::local::Local::certificate(&local, &mut *workload, SEED, client, &round.model)
-                .unwrap()
-                .unwrap();
-            found.slack
-        };
-        needed += usize::from(ranks.iter().map(part).sum::<f64>() < lost);
+    for sets in [
+        &["exchange=gather"][..],
+        &["exchange=star(down=topk(0.3), feedback=residual)"],
+        &["aggregate.gamma=0.5", "exchange=gather"],
+    ] {
+        let sets = [&["compress=topk(0.1)", "feedback=residual(lambda=auto)"], sets].concat();
+        let recipe = row("cocoa-plus", &sets);
+        let (ranks, told) = (run(&recipe, &task, 4, 900), parts(&recipe, &task, 4, 900));
+        let mut lacked = 0.0f64;
+        for (at, parts) in told.iter().enumerate() {
+            let (w, duals) = (wide(&ranks[0].rounds[at].model), duals(&task, &ranks, at));
+            let whole = naive.primal(&w) - naive.dual(&duals);
+            let unsaid = |(w, of): (f64, f64)| (w - of) * (w - of);
+            let off: f64 = w.into_iter().zip(naive.model(&duals, false)).map(unsaid).sum();
+            let slack: f64 = parts.iter().map(|part| part.slack).sum();
+            assert!((slack + 0.5 * task.l2 * off - whole).abs() < 1e-6, "{sets:?}, round {at}: {slack:e} {whole:e}");
+            let bound = Gap::whole(parts.iter().copied());
+            assert!(whole <= bound + 1e-6, "{sets:?}, round {at}: {whole:e} is above {bound:e}");
+            lacked = lacked.max(whole - slack);
+        }
+        assert!(lacked > 1e-4, "{sets:?}: nothing was owed that matters: {lacked:e}");
     }
-    assert!(needed > 0, "what is owed never mattered");
 }
 
 #[test]
@@ -258,13 +259,14 @@ fn the_gap_is_never_negative_and_falls_geometrically() {
 
 #[test]
 fn adding_up_is_faster_than_averaging_and_wants_its_factor_in_the_curvature() {
-    let task = Ridge { l2: 1e-3, ..ridge(8) };
-    let at_end = |name: &str, sets: &[&str]| *gaps(&row(name, sets), &task, 8, 600).last().unwrap();
-    let (averaged, added) = (at_end("cocoa", &[]), at_end("cocoa-plus", &[]));
-    println!("{averaged:e} {added:e}");
-    assert!(added < 0.2 * averaged, "{added:e} {averaged:e}");
+    let of = |l2: f64| Ridge { l2, ..ridge(8) };
+    let at_end = |name: &str, sets: &[&str], l2| *gaps(&row(name, sets), &of(l2), 8, 150).last().unwrap();
+    // Where rows hardly meet each worker's part of the move is right as it is, and the mean takes an eighth of it.
+    let (averaged, added) = (at_end("cocoa", &[], 0.1), at_end("cocoa-plus", &[], 0.1));
+    assert!(added < 0.01 * averaged, "{added:e} {averaged:e}");
+    let task = of(1e-3);
     // The authors' curvature is right where nothing is added up ...
-    assert_eq!(averaged, at_end("cocoa", &["local.curvature=code"]));
+    assert_eq!(averaged, at_end("cocoa", &["local.curvature=code"], 0.1));
     // ... and throws a row past its best where σ' = 8: it is farther from the optimum than at the start, or nowhere.
     let code = row("cocoa-plus", &["local.curvature=code"]);
     match Trial::new(&code, &task, 8, SEED, 600).run() {
@@ -306,7 +308,7 @@ fn one_worker_is_plain_dual_coordinate_ascent_by_whatever_name() {
 }
 
 #[test]
-fn lambda_auto_is_sigma_and_looking_ahead_of_what_is_unsaid_helps() {
+fn lambda_auto_is_sigma_among_the_ranks_that_there_are() {
     let task = ridge(8);
     let sets = |lambda: &str| {
         ["compress=topk(0.05)", &format!("feedback=residual(lambda={lambda})"), "exchange=gather"].map(str::to_owned)
@@ -330,15 +332,22 @@ fn lambda_auto_is_sigma_and_looking_ahead_of_what_is_unsaid_helps() {
     assert_eq!(mean.choice("feedback").unwrap().named["lambda"].to_string(), "1");
     let descent = neutral(&["compress=topk(0.05)", "feedback=residual(lambda=auto)"]);
     assert_eq!(descent.choice("feedback").unwrap().named["lambda"].to_string(), "0");
+}
 
-    let last = |lambda: &str| {
-        let ranks = run(&of(1.0, lambda), &task, 8, 1500);
-        Naive(&task).primal(&wide(ranks[0].last()))
+#[test]
+fn looking_ahead_of_what_is_unsaid_keeps_the_dual_rising() {
+    let task = ridge(8);
+    let naive = Naive(&task);
+    let falls = |lambda: &str| {
+        let feedback = format!("feedback=residual(lambda={lambda})");
+        let recipe = row("cocoa-plus", &["compress=topk(0.03)", &feedback, "exchange=gather"]);
+        let ranks = run(&recipe, &task, 8, 600);
+        let values: Vec<f64> = (0..ranks[0].rounds.len()).map(|at| naive.dual(&duals(&task, &ranks, at))).collect();
+        values.windows(2).filter(|pair| pair[1] < pair[0] - 1e-9).count()
     };
-    let best = Naive(&task).primal(&wide(run(&row("cocoa-plus", &[]), &task, 8, 20_000)[0].last()));
-    let (ahead, blind) = (last("auto") - best, last("0") - best);
-    println!("{ahead:e} {blind:e}");
-    assert!(ahead < 0.5 * blind, "{ahead:e} {blind:e}");
+    println!("{} {} {}", falls("auto"), falls("0"), falls("1"));
+    assert_eq!(falls("auto"), 0);
+    assert!(falls("0") > 0, "the control: a worker that forgets what it has not said yet goes too far");
 }
 
 #[test]
