@@ -32,6 +32,7 @@ pub fn come(task: &dyn Task, plan: &Plan, port: Box<dyn Port>, clock: &Arc<dyn C
         match session.listen()? {
             Word::Work => drop(session.errand(&mut *workload)?),
             Word::Flush => session.flush()?,
+            Word::Certify(model) => session.certify(&mut *workload, &model)?,
             Word::Save(folder) => {
                 let folder = String::from_utf8_lossy(&folder);
                 Draft::join(Path::new(folder.as_ref())).write_rank(rank, &session.save(&*workload)?)?;

@@ -106,6 +106,11 @@ impl Aggregator for Bucketing {
         self.then.finish(out);
     }
 
+    fn gain(&self, voices: f64, expected: f64) -> f64 {
+        let buckets = libm::ceil(voices / self.size as f64);
+        self.then.gain(buckets, expected * buckets / voices.max(1.0))
+    }
+
     fn weighs(&self) -> bool {
         self.then.weighs()
     }

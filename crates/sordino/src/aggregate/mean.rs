@@ -74,6 +74,10 @@ impl Aggregator for Mean {
         flat::divide(out, if self.by_expected { self.expected as f32 } else { self.count as f32 });
     }
 
+    fn gain(&self, voices: f64, expected: f64) -> f64 {
+        if self.by_expected { voices / expected } else { 1.0 }
+    }
+
     fn linear(&self) -> bool {
         true
     }

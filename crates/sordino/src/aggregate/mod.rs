@@ -7,6 +7,7 @@ mod heard;
 mod krum;
 mod mean;
 mod median;
+mod sum;
 mod trimmed;
 mod weighted;
 
@@ -17,6 +18,7 @@ pub use heard::{Heard, middle};
 pub use krum::Krum;
 pub use mean::Mean;
 pub use median::Median;
+pub use sum::Sum;
 pub use trimmed::Trimmed;
 pub use weighted::Weighted;
 
@@ -50,8 +52,8 @@ impl Gathering {
 /// # Contract
 /// `begin`, then `add` once per voice in the order of ranks or clients, then `finish`. Blind to order up to rounding
 /// (the caller fixes the order, so results do not depend on arrivals), unless `blind_to_order` says otherwise.
-/// Unanimous in, unanimous out; what moves every vector moves the aggregate alike. One that goes on from its last
-/// aggregate (`remembers`) is unanimous once it has settled, that is after meetings enough in which the same was told,
+/// Unanimous in, unanimous out, times its `gain`, which is 1 for all but sums; what moves every vector moves the
+/// aggregate alike, times the same. One that goes on from its last aggregate (`remembers`) is unanimous once it has settled, that is after meetings enough in which the same was told,
 /// and is moved alike where what it remembers was moved too. What is remembered from one meeting to the next is part of
 /// the checkpoint. One that withstands liars is finite whatever finite vectors they send.
 pub trait Aggregator: Send {
@@ -69,13 +71,13 @@ pub trait Aggregator: Send {
         false
     }
 
-    /// Whether the aggregate is a sum of scaled contributions, so that an all-reduce can make it.
-    fn linear(&self) -> bool {
-        false
+    /// What `voices` voices that all tell the same are multiplied by, where `expected` speak on average over rounds.
+    fn gain(&self, _voices: f64, _expected: f64) -> f64 {
+        1.0
     }
 
-    /// Whether it is a sum and no mean: what is told in two words moves as much as what is told in one.
-    fn adds_up(&self) -> bool {
+    /// Whether the aggregate is a sum of scaled contributions, so that an all-reduce can make it.
+    fn linear(&self) -> bool {
         false
     }
 
@@ -111,6 +113,7 @@ pub const ENTRIES: &[&Entry<Box<dyn Aggregator>>] = &[
     &krum::ENTRY,
     &mean::ENTRY,
     &median::ENTRY,
+    &sum::ENTRY,
     &trimmed::ENTRY,
     &weighted::ENTRY,
 ];

@@ -9,6 +9,7 @@
 //! Every message to a worker is announced by a byte of control, so that what is only asked for by the way (to save, to
 //! stop) takes no part of training's bytes or time.
 
+use super::evaluate::Gap;
 use super::told::Told;
 use super::worker::Worker;
 use crate::base::{Error, Purpose, Reader, Result, Stream, Use, Writer};
@@ -24,6 +25,8 @@ pub enum Word {
     Work,
     /// What was left unsaid is to be said.
     Flush,
+    /// How far from the optimum this model is, as far as the worker's rows can tell, is to be told.
+    Certify(Vec<f32>),
     /// Everything is to be saved; the bytes say where.
     Save(Vec<u8>),
     /// The run is over.
@@ -145,6 +148,11 @@ pub fn listen(port: &mut dyn Port) -> Result<Word> {
         1 => Word::Flush,
         2 => Word::Save(rest),
         3 => Word::Stop,
+        4 => {
+            let mut model = vec![0.0; rest.len() / size_of::<f32>()];
+            Reader::new(&rest).f32s(&mut model)?;
+            Word::Certify(model)
+        }
         other => return Err(Error::decode(format!("the server announced {other}, which is nothing known"))),
     })
 }
@@ -160,6 +168,10 @@ pub(super) fn announce(word: &Word, out: &mut Writer) {
             out.raw(place);
         }
         Word::Stop => out.u8(3),
+        Word::Certify(model) => {
+            out.u8(4);
+            out.f32s(model);
+        }
     }
     out.seal(0);
 }
@@ -172,7 +184,35 @@ pub fn confirm(port: &mut dyn Port) -> Result<()> {
     port.send(server, &up(Purpose::Control), out.bytes())
 }
 
+/// What a worker tells of how far from the optimum a model is.
+pub(super) fn write_gap(gap: Option<Gap>, out: &mut Writer) {
+    out.clear();
+    if let Some(Gap { slack, owed }) = gap {
+        out.u64(slack.to_bits());
+        out.u64(owed.to_bits());
+    }
+    out.seal(0);
+}
+
+pub(super) fn read_gap(bytes: &[u8]) -> Result<Option<Gap>> {
+    let mut reader = Reader::open(bytes)?;
+    if reader.left() == 0 {
+        return Ok(None);
+    }
+    let (slack, owed) = (f64::from_bits(reader.u64()?), f64::from_bits(reader.u64()?));
+    reader.done()?;
+    Ok(Some(Gap { slack, owed }))
+}
+
 impl Worker {
+    /// Tells what its rows know of how far from the optimum `model` is.
+    pub(super) fn certify(&mut self, port: &mut dyn Port, workload: &mut dyn Workload, model: &[f32]) -> Result<()> {
+        let gap = self.certificate(workload, model)?;
+        let (mut out, server) = (Writer::new(), port.size() - 1);
+        write_gap(gap, &mut out);
+        port.send(server, &up(Purpose::Control), out.bytes())
+    }
+
     /// One piece of work, once the server has announced it.
     pub(super) fn errand(&mut self, port: &mut dyn Port, workload: &mut dyn Workload) -> Result<Told> {
         let began = self.clock.now();

@@ -6,7 +6,42 @@ use crate::buffers::Buffers;
 use crate::fabric::Port;
 use crate::workload::{Draw, Start, Workload};
 
+/// One rank's part of the duality gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gap {
+    /// What the rank's rows add to it where the model is that of the dual variables.
+    pub slack: f64,
+    /// How far the model is from that at most, because of what this rank has not said yet, in units of a gap's root.
+    pub owed: f64,
+}
+
+impl Gap {
+    /// The gap that all ranks' parts make together: how far the loss of the model is above the least there is, at most.
+    /// Exact where everything has been said.
+    pub fn whole(parts: impl IntoIterator<Item = Self>) -> f64 {
+        let add = |sum: Self, part: Self| Self { slack: sum.slack + part.slack, owed: sum.owed + part.owed };
+        let sum = parts.into_iter().fold(Self::default(), add);
+        sum.slack + sum.owed * sum.owed
+    }
+}
+
 impl Worker {
+    /// This rank's part of the duality gap at `model`, what an evaluation uses, where local work can tell it: no word is
+    /// said for it.
+    pub fn certificate(&mut self, workload: &mut dyn Workload, model: &[f32]) -> Result<Option<Gap>> {
+        if self.federated() || self.feedback.evaluates_ahead() {
+            return Ok(None);
+        }
+        let Some(found) = self.local.certificate(workload, self.seed, self.rank as u64, model)? else {
+            return Ok(None);
+        };
+        // What is owed of a sum is γ times what each has left unsaid, and what the server has.
+        let voices = self.rows.len() as f64;
+        let gamma = self.aggregator.gain(voices, voices) / voices;
+        let unsaid = gamma * self.feedback.owed().map_or(0.0, flat::norm) + self.exchange.owed();
+        Ok(Some(Gap { slack: found.slack, owed: libm::sqrt(0.5 * found.l2) * unsaid }))
+    }
+
     /// The model and the buffers that an evaluation uses: a collective call, counted as `evaluate`.
     pub fn evaluated(&mut self, port: &mut dyn Port, workload: &mut dyn Workload) -> Result<Start> {
         let frame = self.frame(0);

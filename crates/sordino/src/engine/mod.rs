@@ -18,6 +18,7 @@ mod worker;
 
 pub use beside::Lanes;
 pub use errand::{Note, Word};
+pub use evaluate::Gap;
 pub use premises::fingerprint;
 pub use seats::epoch_of;
 pub use server::{Heard, Server, Update};

@@ -185,7 +185,12 @@ impl Server {
 
     /// Whether workers tell what words left out after an update of everybody.
     pub fn flushes(&self) -> bool {
-        matches!(self.staleness, Staleness::Bounded(_)) && self.owes && self.aggregator.adds_up()
+        matches!(self.staleness, Staleness::Bounded(_)) && self.owes && self.sums()
+    }
+
+    /// Whether two words that say the same move twice as much as one.
+    fn sums(&self) -> bool {
+        self.aggregator.gain(4.0, 4.0) > self.aggregator.gain(2.0, 2.0)
     }
 
     fn steps(&self) -> u64 {

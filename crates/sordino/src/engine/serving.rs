@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::errand::{Note, Word, announce, down, up};
+use super::errand::{Note, Word, announce, down, read_gap, up};
+use super::evaluate::Gap;
 use super::premises::Premises;
 use super::server::{Server, Update};
 use super::session::Parts;
@@ -176,6 +177,19 @@ impl Serving {
         state.put_all("held", held);
         state.put_numbers("order", &self.order.iter().map(|worker| *worker as u64).collect::<Vec<_>>());
         Ok(state)
+    }
+
+    /// The duality gap of the model, where local work can tell it: asked of everybody after an update of everybody.
+    pub fn gap(&mut self) -> Result<Option<f64>> {
+        let word = Word::Certify(self.server.model().to_vec());
+        (0..self.workers()).try_for_each(|worker| self.announce(worker, &word))?;
+        let mut parts = Vec::with_capacity(self.workers());
+        for worker in 0..self.workers() {
+            self.port.receive(worker, &up(Purpose::Control), &mut self.bytes)?;
+            parts.push(read_gap(&self.bytes)?);
+        }
+        let parts: Option<Vec<Gap>> = parts.into_iter().collect();
+        Ok(parts.map(Gap::whole))
     }
 
     /// Takes it back, before `begin`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::beside::Lanes;
 use super::errand::{Word, confirm, listen};
+use super::evaluate::Gap;
 use super::round;
 use super::told::Told;
 use super::worker::Worker;
@@ -141,6 +142,11 @@ impl Session {
         self.worker.flush(&mut *self.port)
     }
 
+    /// Answers `Word::Certify`.
+    pub fn certify(&mut self, workload: &mut dyn Workload, model: &[f32]) -> Result<()> {
+        self.worker.certify(&mut *self.port, workload, model)
+    }
+
     /// Answers `Word::Save`, once everything is saved.
     pub fn confirm(&mut self) -> Result<()> {
         confirm(&mut *self.port)
@@ -157,6 +163,11 @@ impl Session {
     /// The model and buffers that an evaluation uses; a collective call.
     pub fn evaluated(&mut self, workload: &mut dyn Workload) -> Result<Start> {
         self.worker.evaluated(&mut *self.port, workload)
+    }
+
+    /// This rank's part of the duality gap at `model`, what an evaluation uses, where local work can tell it.
+    pub fn certificate(&mut self, workload: &mut dyn Workload, model: &[f32]) -> Result<Option<Gap>> {
+        self.worker.certificate(workload, model)
     }
 
     /// Everything the worker remembers, what its workload does, and what time it is where the port knows.

@@ -78,6 +78,8 @@ impl Worker {
             draw,
             step: self.step,
             silence,
+            voices: self.seats.voices.len(),
+            gain: self.aggregator.gain(self.seats.voices.len() as f64, self.seats.expected),
             layout: &self.layout,
         };
         self.spent = self.local.spend(&mut ground, &mut self.point, &mut self.buffers, &mut self.offer, steps)?;

@@ -122,11 +122,13 @@ impl Worker {
             }
         };
         let asked = parts.participation.poisson(ranks).unwrap_or(1.0);
+        let (expected, mut feedback) = (parts.participation.expected(ranks), parts.feedback);
+        feedback.pace(parts.local.ahead(parts.aggregator.gain(expected, expected)));
         Self {
             guard: parts.privacy.map(|mechanism| Guard::new(mechanism, asked, drawn, lot)),
             optimizer,
             payload: parts.payload,
-            feedback: parts.feedback,
+            feedback,
             outer: parts.outer,
             clock: parts.clock,
             asides: parts.local.asides(workload),

@@ -41,7 +41,7 @@
 use super::Estimate;
 use crate::base::{Aside, Layout, Result, State, flat};
 use crate::grammar::{Entry, Key};
-use crate::workload::{Draw, Metrics, Part, Split, Start, Workload};
+use crate::workload::{Draw, Duals, Metrics, Part, Split, Start, Workload};
 
 /// The element of `local.estimate`.
 pub const ENTRY: Entry<Estimate> = Entry {
@@ -175,6 +175,10 @@ impl Workload for MicroNorms {
 
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {
         self.inner.evaluate_client(x, buffers, client)
+    }
+
+    fn duals(&mut self) -> Option<&mut dyn Duals> {
+        self.inner.duals()
     }
 
     fn evaluate(&mut self, x: &[f32], buffers: &[f32], split: Split) -> Result<Option<Metrics>> {

@@ -45,7 +45,7 @@ use super::Estimate;
 use crate::base::{Error, Layout, Result, State, flat};
 use crate::grammar::{Entry, Key};
 use crate::privacy::Noise;
-use crate::workload::{Batch, Draw, Metrics, Split, Start, Workload};
+use crate::workload::{Batch, Draw, Duals, Metrics, Split, Start, Workload};
 
 /// The element of `local.estimate`.
 pub const ENTRY: Entry<Estimate> = Entry {
@@ -156,6 +156,10 @@ impl Workload for PerSample {
 
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {
         self.inner.evaluate_client(x, buffers, client)
+    }
+
+    fn duals(&mut self) -> Option<&mut dyn Duals> {
+        self.inner.duals()
     }
 
     fn evaluate(&mut self, x: &[f32], buffers: &[f32], split: Split) -> Result<Option<Metrics>> {

@@ -106,6 +106,11 @@ pub trait Exchange: Send {
     /// Waits for the others and agrees.
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8>;
 
+    /// ‖what was agreed on and not yet told to everybody‖₂, where this rank keeps it.
+    fn owed(&self) -> f64 {
+        0.0
+    }
+
     /// Puts what is remembered between rounds into `state`.
     fn save(&self, _state: &mut State) {}
 

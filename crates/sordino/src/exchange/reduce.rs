@@ -27,7 +27,7 @@ use std::ops::Range;
 
 use super::{Exchange, Frame, Talk, Voice, refuse_unfinite};
 use crate::aggregate::{Aggregator, Gathering, Mean};
-use crate::base::{Error, Purpose, Result, Stream, Writer};
+use crate::base::{Error, Purpose, Result, Stream, Writer, flat};
 use crate::compress::Coding;
 use crate::fabric::{Port, Tag, peers};
 
@@ -74,6 +74,11 @@ impl Exchange for Reduce {
             linear.lift(&self.short, &coding, agreed);
         }
         said.copy_from_slice(agreed);
+        let gain = talk.aggregator.gain(talk.voices.len() as f64, talk.expected);
+        if gain != 1.0 {
+            // What was agreed is so many times what one voice was understood to have said.
+            flat::divide(said, gain as f32);
+        }
         Ok(flags)
     }
 }

@@ -31,7 +31,7 @@
 use std::collections::VecDeque;
 
 use super::{Exchange, Frame, Talk, Voice, refuse_unfinite};
-use crate::base::{Error, Layout, Purpose, Reader, Result, State, Stream, Use, Writer};
+use crate::base::{Error, Layout, Purpose, Reader, Result, State, Stream, Use, Writer, flat};
 use crate::compress::{Coding, Compressor};
 use crate::fabric::{Port, Tag, Way};
 use crate::feedback::Feedback;
@@ -169,6 +169,10 @@ impl Exchange for Star {
         // EF21 on the way down: what travelled was a difference to a shift that every rank holds.
         self.feedback.restore(agreed, 1.0);
         Ok(flags)
+    }
+
+    fn owed(&self) -> f64 {
+        self.feedback.owed().map_or(0.0, flat::norm)
     }
 
     fn save(&self, state: &mut State) {

@@ -17,6 +17,9 @@ use crate::grammar::{self, Element, Entry};
 /// For residuals: given = said + kept. For EF21: the copies at both ends stay equal. Fresh state means nothing is
 /// owed. State grows only where a moment needs it.
 pub trait Feedback: Send {
+    /// Told once, before the first round: how many times its own moves local work takes for what all together move.
+    fn pace(&mut self, _ahead: f64) {}
+
     /// Share: a vector that all ranks are to average densely before round `round` (from 0), in place; none for most
     /// rounds.
     fn share(&mut self, _round: u64) -> Option<&mut Vec<f32>> {

@@ -1,4 +1,4 @@
-//! Residual: error feedback with a look ahead of one number λ. EF is λ = 0, SAEF λ = 1, DEF between.
+//! Residual: error feedback with a look ahead of one number λ. EF is λ = 0, SAEF λ = 1, DEF between, ACPD σ'.
 //!
 //! # What it does
 //! Adds to every offer what earlier messages left out, and takes gradients where the model would be if part of it had
@@ -13,7 +13,7 @@
 //! ```
 //! # Contract
 //! e has the unit of the payload, one vector per worker; given = said + e. Look-ahead needs an offer in parameter
-//! units. With δ-contractive codes e stays bounded. P = 0 never shares; sharing costs one dense average.
+//! units; `lambda=auto` is what local work takes its own moves for: σ' for dual ascent, else 0. With δ-contractive codes e stays bounded. P = 0 never shares; sharing costs one dense average.
 //!
 //! # When it helps, when it hurts
 //! Makes any contractive compressor converge. λ = 1 keeps plain SGD's stability limit, where λ = 0 diverges at larger
@@ -30,14 +30,18 @@
 
 use super::{Feedback, load_lazy};
 use crate::base::{Layout, Result, State};
-use crate::grammar::{Entry, Key};
+use crate::grammar::{Element, Entry, Key};
 
 /// The registry's entry.
 pub const ENTRY: Entry<Box<dyn Feedback>> = Entry {
     name: "residual",
     about: "error feedback; lambda 0 is EF, 1 is SAEF, between is DEF",
     keys: &[
-        Key { name: "lambda", default: "0", about: "how much of the residual to step ahead of, at least 0" },
+        Key {
+            name: "lambda",
+            default: "0",
+            about: "how much of the residual to step ahead of, at least 0; auto: sigma' where local=dual, else 0",
+        },
         Key { name: "every", default: "0", about: "averaging period P in rounds; 0 never averages residuals" },
         Key {
             name: "evaluate",
@@ -46,8 +50,10 @@ pub const ENTRY: Entry<Box<dyn Feedback>> = Entry {
         },
     ],
     build: |args| {
+        let auto = args.element("lambda").is_ok_and(|lambda| *lambda == Element::word("auto"));
         Ok(Box::new(Residual {
-            lambda: args.positive_or_zero("lambda")? as f32,
+            lambda: if auto { 0.0 } else { args.positive_or_zero("lambda")? as f32 },
+            auto,
             every: args.count("every", 0)?,
             ahead: args.choice("evaluate", &["x", "mean"])? == 1,
             kept: Vec::new(),
@@ -59,6 +65,8 @@ pub const ENTRY: Entry<Box<dyn Feedback>> = Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Residual {
     lambda: f32,
+    /// Whether λ is what local work paces.
+    auto: bool,
     every: u64,
     ahead: bool,
     kept: Vec<f32>,
@@ -72,6 +80,12 @@ impl Residual {
 }
 
 impl Feedback for Residual {
+    fn pace(&mut self, ahead: f64) {
+        if self.auto {
+            self.lambda = ahead as f32;
+        }
+    }
+
     fn share(&mut self, round: u64) -> Option<&mut Vec<f32>> {
         // In round 0 nothing is owed yet, by anybody.
         (self.every > 0 && (round + 1).is_multiple_of(self.every) && !self.kept.is_empty()).then_some(&mut self.kept)

@@ -1,9 +1,11 @@
 //! How a worker spends its silent steps.
 
 mod descent;
+mod dual;
 mod scaffold;
 
 pub use descent::Descent;
+pub use dual::Dual;
 pub use scaffold::Scaffold;
 
 use crate::base::{Aside, Error, Layout, Result, State};
@@ -27,6 +29,10 @@ pub struct Ground<'a> {
     pub step: u64,
     /// Steps of the run that this round counts for.
     pub silence: u64,
+    /// How many speak in this round.
+    pub voices: usize,
+    /// What the aggregator multiplies by what they all tell alike: 1 but for sums.
+    pub gain: f64,
     /// The tensors.
     pub layout: &'a Layout,
 }
@@ -57,12 +63,21 @@ pub struct Spent {
     pub asides: Vec<Aside>,
 }
 
+/// What is known of how far the optimum is, from the rows of one client.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Certificate {
+    /// What these rows add to the duality gap where the model is that of the dual variables.
+    pub slack: f64,
+    /// Weight of ½‖w‖²: the gap is larger by (l2/2)‖w − w(β)‖² where it is not.
+    pub l2: f64,
+}
+
 /// Spends silent steps.
 ///
 /// # Contract
 /// Spends exactly the steps it was given, from `point`, which it moves; overwrites `offer` with the displacement it
-/// *accumulated* (what was subtracted from `point`, summed in the same order), or with the raw gradient where that is
-/// what is offered. Never speaks.
+/// *accumulated* (what was subtracted from `point`, summed in the same order; for dual ascent a σ'th of it), or with the
+/// raw gradient where that is what is offered. Never speaks.
 pub trait Local: Send {
     /// Spends `steps` steps.
     fn spend(
@@ -74,6 +89,12 @@ pub trait Local: Send {
         steps: u64,
     ) -> Result<Spent>;
 
+    /// How many times its own moves it takes for what all together move, where the aggregator has this gain; 0 where it
+    /// does not ask. A residual is looked ahead of by as much, if that is left to it.
+    fn ahead(&self, _gain: f64) -> f64 {
+        0.0
+    }
+
     /// The lists that travel beside every offer, as zeros: the same on every rank, in every round.
     fn asides(&self, _workload: &dyn Workload) -> Vec<Aside> {
         Vec::new()
@@ -81,6 +102,18 @@ pub trait Local: Send {
 
     /// What everybody agreed on for these lists; `share` is the fraction of clients that spoke.
     fn agree(&mut self, _asides: &[Aside], _share: f32) {}
+
+    /// What the client's rows say of how far `model` is from the optimum, where local work can tell. Everybody knows it
+    /// of their own rows without a word.
+    fn certificate(
+        &self,
+        _workload: &mut dyn Workload,
+        _seed: u64,
+        _client: u64,
+        _model: &[f32],
+    ) -> Result<Option<Certificate>> {
+        Ok(None)
+    }
 
     /// What a client must hear beside the model before it begins.
     fn told(&self) -> Vec<(&'static str, &[f32])> {
@@ -133,6 +166,8 @@ pub enum Kind {
     Descent(f64),
     /// Descent along gradients that control variates correct.
     Scaffold,
+    /// Dual coordinate ascent; true leaves σ' out of the curvature.
+    Dual(bool),
 }
 
 impl Settings {
@@ -141,6 +176,7 @@ impl Settings {
         match self.kind {
             Kind::Descent(prox) => Box::new(Descent::new(self.batch, raw).prox(prox)),
             Kind::Scaffold => Box::new(Scaffold::new(self.batch)),
+            Kind::Dual(code) => Box::new(Dual::new(code)),
         }
     }
 }
@@ -179,6 +215,19 @@ pub const ENTRIES: &[&Entry<Settings>] = &[
             ESTIMATE,
         ],
         build: |args| settings(args, Kind::Descent(args.positive_or_zero("prox")?)),
+    },
+    &Entry {
+        name: "dual",
+        about: "coordinate ascent on the dual variables of own rows, one row a step (linear models with l2)",
+        keys: &[Key {
+            name: "curvature",
+            default: "full",
+            about: "full: with sigma', which has a guarantee; code: without, as the authors' code of ACPD",
+        }],
+        build: |args| {
+            let kind = Kind::Dual(args.choice("curvature", &["full", "code"])? == 1);
+            Ok(Settings { batch: Batch::Rows(1), state: Meeting::Keep, estimate: Element::word("plain"), kind })
+        },
     },
     &Entry {
         name: "scaffold",

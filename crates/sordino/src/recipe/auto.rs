@@ -4,7 +4,7 @@ use super::Recipe;
 use crate::base::Result;
 use crate::exchange::{self, Plan};
 use crate::grammar::{Element, Value};
-use crate::{aggregate, compress, optim};
+use crate::{aggregate, compress, local, optim};
 
 /// What a task suggests where a recipe says `auto`.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,11 +155,26 @@ fn peak(optim: &Element, defaults: &Defaults, stretch: f64) -> f64 {
     }
 }
 
-/// Resolves every `auto` of a recipe.
+/// Replaces `feedback.lambda=auto` by what local work takes its own moves for, among `ranks` ranks.
+pub fn pace(recipe: &mut Recipe, ranks: usize) -> Result<()> {
+    let mut feedback = recipe.choice("feedback")?.clone();
+    if feedback.name != "residual" {
+        return Ok(());
+    }
+    let voices = recipe.participation()?.expected(ranks);
+    let gain = aggregate::build(recipe.choice("aggregate")?)?.gain(voices, voices);
+    let ahead = local::build(recipe.choice("local")?)?.local(false).ahead(gain);
+    fill(&mut feedback, "lambda", false, Value::Number(ahead));
+    recipe.choose("feedback", &feedback)
+}
+
+/// Resolves every `auto` of a recipe but those that wait for the size of the run.
 pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     let mut optim = recipe.choice("optim")?.clone();
+    // Dual ascent has no optimizer to give momentum to.
+    let dual = recipe.choice("local")?.name == "dual";
     if optim.name == "sgd" {
-        fill(&mut optim, "momentum", true, Value::Number(defaults.momentum));
+        fill(&mut optim, "momentum", true, Value::Number(if dual { 0.0 } else { defaults.momentum }));
     }
     let rate = peak(&optim, defaults, stretch(recipe, defaults.parameters)?);
     fill(&mut optim, "rate", true, Value::Number(rate));
@@ -176,7 +191,14 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     let mut local = recipe.choice("local")?.clone();
     let keep = Value::Element(Element::word(if adaptive { "keep" } else { "reset" }));
     fill(&mut local, "state", false, keep);
-    fill(&mut local, "batch", true, Value::Number(defaults.batch as f64));
+    if !dual {
+        fill(&mut local, "batch", true, Value::Number(defaults.batch as f64));
+        let mut feedback = recipe.choice("feedback")?.clone();
+        if feedback.name == "residual" {
+            fill(&mut feedback, "lambda", false, Value::Number(0.0));
+            recipe.choose("feedback", &feedback)?;
+        }
+    }
     recipe.choose("local", &local)?;
 
     let mut schedule = recipe.choice("schedule")?.clone();
@@ -227,7 +249,7 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     if recipe.choice("payload")?.name == "auto" {
         let plain = codec.name == "dense" && codec.named.is_empty();
         let plain = plain && recipe.choice("feedback")?.name == "none" && recipe.choice("exchange")?.name != "star";
-        let plain = plain && participation.name == "everyone" && privacy.name == "none";
+        let plain = plain && participation.name == "everyone" && privacy.name == "none" && !dual;
         recipe.choose("payload", &Element::word(if plain { "parameters" } else { "displacement" }))?;
     }
     if matches!(exchange::plan(recipe.choice("exchange")?)?, Plan::Auto) {

@@ -1,5 +1,6 @@
 //! Refusals: mixes that make no sense, each with its reason and a cure.
 
+mod dual;
 mod federated;
 mod private;
 mod served;
@@ -113,7 +114,18 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             "use aggregate=mean",
         );
     }
+    if aggregator.gain(2.0, 2.0) != 1.0 && payload == Payload::Parameters {
+        return refuse(
+            "payload",
+            "aggregate",
+            "a sum of models is no model",
+            "offer displacement, or set aggregate=mean",
+        );
+    }
     local(recipe, payload, &refuse)?;
+    if recipe.choice("local")?.name == "dual" {
+        dual::check(recipe, payload, class, &refuse)?;
+    }
     federated::check(recipe, &*memory, &refuse)?;
     served::check(recipe, payload, &*memory, &refuse)?;
     private::check(recipe, class, &refuse)

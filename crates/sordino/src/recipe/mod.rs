@@ -156,9 +156,11 @@ impl Recipe {
         auto::resolve(self, defaults)
     }
 
-    /// Solves `privacy.noise=auto` for a budget: the least noise with which `steps` steps on `ranks` ranks stay within
-    /// `privacy.epsilon`; `rows` are those of every client.
+    /// Replaces every `auto` that waits for the size of the run: `feedback.lambda` is σ' of dual ascent on `ranks` ranks,
+    /// and `privacy.noise` the least with which `steps` steps stay within `privacy.epsilon`; `rows` are those of every
+    /// client.
     pub fn solve(&mut self, steps: u64, ranks: usize, rows: &[f32]) -> Result<()> {
+        auto::pace(self, ranks)?;
         budget::solve(self, steps, ranks, rows)
     }
 
@@ -223,9 +225,13 @@ impl Recipe {
     }
 
     /// What travels beside the payload is aggregated like it, but dense: through the star where there is one, by
-    /// adding up where the aggregator can be added up, else by telling everybody.
+    /// adding up where the aggregator can be added up, else by telling everybody. A sum is of moves: the rest is averaged.
     fn lanes(&self) -> Result<Lanes> {
-        let (star, aggregator) = (self.choice("exchange")?.name == "star", self.choice("aggregate")?.clone());
+        let star = self.choice("exchange")?.name == "star";
+        let aggregator = match self.choice("aggregate")? {
+            sum if sum.name == "sum" => Element::word("mean"),
+            other => other.clone(),
+        };
         Ok(Box::new(move || {
             let aggregator = aggregate::build(&aggregator)?;
             let exchange: Box<dyn Exchange> = match () {

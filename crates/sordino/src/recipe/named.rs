@@ -25,6 +25,24 @@ pub fn row(name: &str) -> Result<&'static Row> {
 /// Every row, in alphabetical order.
 pub const ROWS: &[Row] = &[
     Row {
+        name: "acpd",
+        about: "straggler-agnostic dual coordinate ascent: the server goes on with half of the workers, few entries travel",
+        paper: "ACPD, arXiv 1910.04235",
+        choices: &[
+            ("local", "dual"),
+            ("schedule", "constant(200)"),
+            ("compress", "topk(0.05, scope=model)"),
+            ("feedback", "residual(lambda=auto)"),
+            ("aggregate", "sum(0.5)"),
+            ("exchange", "star(down=topk(0.05, scope=model), feedback=residual)"),
+            ("participation", "first_b(2)"),
+            ("staleness", "bounded(20)"),
+        ],
+        notes: "The paper's text sends what a worker has not been told as it is (exchange.down=dense here sends the model), \
+                its code the largest entries of it, as here. B is half of four workers, T = 20 and gamma = 0.5; s is a \
+                share of d. sigma' stands in the curvature, which the code leaves out.",
+    },
+    Row {
         name: "async-sgd",
         about: "a server that steps along every gradient as it comes; nobody waits for anybody",
         paper: "asynchronous SGD, as in arXiv 2206.08307",
@@ -114,6 +132,33 @@ pub const ROWS: &[Row] = &[
             ("feedback", "ef21(momentum=0.1, step=0.1)"),
         ],
         notes: "From a statement in another paper: reconstruction. Under noise set privacy=gaussian(remember=clean) and compress=dense: the shift moves by the clipped vector.",
+    },
+    Row {
+        name: "cocoa",
+        about: "dual coordinate ascent on every worker's rows, averaged",
+        paper: "CoCoA, arXiv 1409.1458 (NeurIPS 2014)",
+        choices: &[
+            ("optim", "sgd(momentum=0, schedule=constant)"),
+            ("local", "dual"),
+            ("schedule", "epochs(1)"),
+            ("exchange", "reduce"),
+        ],
+        notes: "gamma 1/K, sigma' 1. H is one pass over a worker's rows, picked with replacement; schedule=constant(200) \
+                makes it 200 rows. Linear tasks with l2: made-ridge, mushrooms-ridge, ridge.",
+    },
+    Row {
+        name: "cocoa-plus",
+        about: "dual coordinate ascent on every worker's rows, added up: each reckons with K times its own moves",
+        paper: "CoCoA+, arXiv 1502.03508 (ICML 2015)",
+        choices: &[
+            ("optim", "sgd(momentum=0, schedule=constant)"),
+            ("local", "dual"),
+            ("schedule", "epochs(1)"),
+            ("aggregate", "sum(gamma=1)"),
+            ("exchange", "reduce"),
+        ],
+        notes: "gamma 1, sigma' K. H is one pass over a worker's rows, picked with replacement; schedule=constant(200) \
+                makes it 200 rows. Linear tasks with l2: made-ridge, mushrooms-ridge, ridge.",
     },
     Row {
         name: "def",

@@ -39,6 +39,29 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("clip21", &["aggregate=weighted"], "aggregate=mean"),
         ("saef", &["exchange.feedback=residual(1)"], "nobody looks ahead"),
         ("sync-sgd", &["local.state=reset"], "local.state=keep"),
+        ("cocoa", &["payload=gradient", "schedule=constant(1)"], "payload=displacement"),
+        ("cocoa", &["payload=parameters"], "payload=displacement"),
+        ("cocoa", &["optim.momentum=0.9"], "optim=sgd(momentum=0)"),
+        ("cocoa", &["optim=adam"], "optim=sgd(momentum=0)"),
+        ("cocoa", &["optim.clip=0.1"], "optim=sgd(momentum=0)"),
+        ("cocoa", &["aggregate=weighted"], "aggregate=mean or sum"),
+        ("cocoa", &["aggregate=median", "exchange=gather"], "aggregate=mean or sum"),
+        ("cocoa", &["outer=momentum"], "outer=none"),
+        ("cocoa", &["privacy=gaussian"], "privacy=none"),
+        ("cocoa", &["fabric=threads(attack=random)"], "fabric.attack=none"),
+        ("cocoa", &["compress=topk(0.1)", "exchange=gather"], "feedback=residual(lambda=auto)"),
+        ("cocoa", &["compress=dense(clip=1)"], "feedback=residual(lambda=auto)"),
+        ("cocoa", &["feedback=ef21"], "feedback=residual(lambda=auto)"),
+        ("cocoa", &["exchange=star(down=topk(0.1))"], "exchange.feedback=residual"),
+        ("cocoa", &["exchange=star(down=topk(0.1), feedback=ef21)"], "exchange.feedback=residual"),
+        ("cocoa", &["local.estimate=per_sample"], "`estimate`"),
+        ("cocoa", &["local.batch=8"], "`batch`"),
+        ("cocoa", &["local.curvature=flat"], "full"),
+        ("cocoa-plus", &["aggregate.gamma=0"], "above 0"),
+        ("local-sgd", &["aggregate=sum", "payload=parameters"], "a sum of models"),
+        ("ef21", &["aggregate=sum"], "aggregate=mean"),
+        ("scaffold", &["aggregate=sum"], "aggregate=mean"),
+        ("qsgd", &["feedback=residual(lambda=fast)"], "a number"),
         ("fedavg", &["partition=iid(flip=2)"], "use partition=contiguous(flip=2)"),
         ("fedavg", &["partition=contiguous(flip=0.5)"], "a whole number"),
         ("qsr", &["schedule.alhpa=1"], "did you mean `alpha`"),
@@ -118,6 +141,32 @@ fn auto_converts_the_tasks_rates_to_those_of_other_optimizers() {
     recipe.resolve(&task).unwrap();
     assert_eq!(recipe.choice("optim").unwrap().named["gamma"], Value::Number(8.0));
     assert!(recipe.clips_steps());
+}
+
+#[test]
+fn dual_ascent_takes_no_numbers_of_an_optimizer_and_waits_for_the_number_of_ranks() {
+    let mut recipe = Recipe::named("local-sgd").unwrap();
+    for set in ["local=dual", "aggregate=sum(0.5)", "compress=topk(0.1)", "feedback=residual(lambda=auto)"] {
+        recipe.set(set).unwrap();
+    }
+    recipe.resolve(&Defaults { momentum: 0.9, ..Defaults::default() }).unwrap();
+    check(&recipe).unwrap();
+    assert_eq!(recipe.choice("optim").unwrap().named["momentum"], Value::Number(0.0));
+    assert_eq!(recipe.choice("local").unwrap().to_string(), "dual");
+    assert_eq!(recipe.choice("payload").unwrap().name, "displacement");
+    assert!(recipe.to_toml().contains("lambda=auto"));
+    recipe.solve(100, 6, &[10.0; 6]).unwrap();
+    assert!(recipe.to_toml().contains("lambda=3"), "{}", recipe.to_toml());
+    assert_eq!(Recipe::from_toml(&recipe.to_toml(), &[]).unwrap(), recipe);
+
+    let mut plain = Recipe::named("local-sgd").unwrap();
+    plain.set("local=dual").unwrap();
+    plain.resolve(&Defaults::default()).unwrap();
+    assert_eq!(plain.choice("payload").unwrap().name, "displacement", "auto does not offer parameters");
+    let mut descent = Recipe::named("ef-sgd").unwrap();
+    descent.set("feedback=residual(lambda=auto)").unwrap();
+    descent.resolve(&Defaults::default()).unwrap();
+    assert_eq!(descent.choice("feedback").unwrap().to_string(), "residual(lambda=0)");
 }
 
 #[test]

@@ -119,17 +119,21 @@ fn memory(make: Make, count: usize) {
     assert_eq!(once, meet(&mut *other, &all, 0, alike), "a new beginning is none");
 }
 
-/// Unanimous in is unanimous out, once it has settled; and one that starts where all vectors have been moved to finds its
-/// aggregate moved alike.
+/// Unanimous in is unanimous out times the gain, once it has settled; and one that starts where all vectors have been
+/// moved to finds its aggregate moved alike.
 fn unanimity_and_translation(make: Make, count: usize) {
-    let (all, by) = (vectors(count), normals(99, 3.0));
+    let (all, mut by) = (vectors(count), normals(99, 3.0));
+    let gain = make().gain(count as f64, count as f64);
+    assert!(gain.is_finite() && gain > 0.0, "{count} times the same are multiplied by {gain}");
+    let times = |vector: &[f32]| vector.iter().map(|v| gain as f32 * v).collect::<Vec<_>>();
     let found = settle(&mut *make(), &vec![all[0].clone(); count], |i| 1.0 + i as f32);
-    near(&format!("{count} times the same became another"), &all[0], &found, 1e-6);
+    near(&format!("{count} times the same became another than {gain} times it"), &times(&all[0]), &found, 1e-6);
     let (mut here, mut there) = (make(), make());
     settle(&mut *here, &vec![vec![0.0; LEN]; count], alike);
     settle(&mut *there, &vec![by.clone(); count], alike);
     let moved: Vec<Vec<f32>> = all.iter().map(|v| v.iter().zip(&by).map(|(a, b)| a + b).collect()).collect();
     let (mut expected, found) = (meet(&mut *here, &all, 0, alike), meet(&mut *there, &moved, 0, alike));
+    by = times(&by);
     flat::add(&mut expected, &by);
     near(&format!("{count} vectors were moved, their aggregate otherwise"), &expected, &found, 1e-5);
 }

@@ -16,6 +16,8 @@ pub struct ServedRun {
     pub models: Vec<Vec<f32>>,
     /// Every update.
     pub updates: Vec<Update>,
+    /// The duality gap after every update of everybody, where local work can tell it.
+    pub gaps: Vec<f64>,
     /// The order in which workers came.
     pub order: Vec<usize>,
     /// Ages of what was being worked on at the end.
@@ -117,6 +119,9 @@ fn serve(serving: &mut Serving, how: &Served, keep: &dyn Fn(usize, State)) -> Re
             let rank = serving.notes().len();
             keep(rank, serving.save(b"there")?);
         }
+        if everybody {
+            run.gaps.extend(serving.gap()?);
+        }
         if how.until == Some(version) {
             break;
         }
@@ -138,6 +143,7 @@ fn work(session: &mut Session, workload: &mut dyn Workload, keep: &dyn Fn(usize,
                 session.errand(workload)?;
             }
             Word::Flush => session.flush()?,
+            Word::Certify(model) => session.certify(workload, &model)?,
             Word::Save(_) => {
                 let rank = session.worker().rank();
                 keep(rank, session.save(workload)?);

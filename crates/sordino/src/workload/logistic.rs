@@ -22,46 +22,8 @@
 
 use std::sync::Arc;
 
-use super::{Batch, Deal, Draw, EVALUATED_ROWS, Metrics, Part, Rows, Split, Start, Task, Workload};
-use crate::base::{Error, Layout, Result};
-
-/// Sparse rows with labels −1 or +1, in compressed form.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SparseRows {
-    /// Row r lies at `offsets[r]..offsets[r + 1]`.
-    pub offsets: Vec<usize>,
-    /// Column of every entry, from 0.
-    pub columns: Vec<u32>,
-    /// Value of every entry.
-    pub values: Vec<f32>,
-    /// One label a row, −1 or +1.
-    pub labels: Vec<f32>,
-}
-
-impl SparseRows {
-    /// Checks the form: offsets ascend to the number of entries, columns are below `features`, labels are ±1.
-    pub fn check(&self, features: usize) -> Result<()> {
-        let whole = self.offsets.first() == Some(&0) && self.offsets.last() == Some(&self.columns.len());
-        let ascending = self.offsets.windows(2).all(|w| w[0] <= w[1]);
-        let fits = self.columns.len() == self.values.len() && self.offsets.len() == self.labels.len() + 1;
-        if !(whole && ascending && fits) {
-            return Err(Error::data("sparse rows do not fit together: offsets, columns, values and labels disagree"));
-        }
-        if let Some(c) = self.columns.iter().find(|c| **c as usize >= features) {
-            return Err(Error::data(format!("a row has column {c}, but there are {features} features")));
-        }
-        match self.labels.iter().find(|y| y.abs() != 1.0) {
-            Some(y) => Err(Error::data(format!("a label is {y}; logistic regression takes −1 and +1 (or 0 and 1)"))),
-            None => Ok(()),
-        }
-    }
-
-    fn dot(&self, row: usize, x: &[f32]) -> f64 {
-        let range = self.offsets[row]..self.offsets[row + 1];
-        let pairs = self.columns[range.clone()].iter().zip(&self.values[range]);
-        pairs.map(|(c, v)| f64::from(*v) * f64::from(x[*c as usize])).sum()
-    }
-}
+use super::{Batch, Deal, Draw, EVALUATED_ROWS, Metrics, Part, Rows, SparseRows, Split, Start, Task, Workload};
+use crate::base::{Layout, Result};
 
 /// A logistic regression problem.
 #[derive(Clone, Debug)]
@@ -91,6 +53,7 @@ impl Task for Logistic {
 
     fn workload(&self, clients: usize, _: u64) -> Result<Box<dyn Workload>> {
         self.train.check(self.features)?;
+        self.train.check_signs()?;
         let rows = self.deal.rows(self.rows(), clients)?;
         let layout = Layout::vector(self.features);
         Ok(Box::new(Regression { task: self.clone(), rows, layout, sum: vec![0.0; self.features] }))
@@ -144,14 +107,11 @@ impl Logistic {
         sum.fill(0.0);
         let mut total = 0.0;
         for row in rows {
-            let row = *row as usize;
-            let label = f64::from(data.labels[row]);
-            let margin = label * data.dot(row, x);
+            let row = data.example(*row as usize);
+            let label = f64::from(row.label);
+            let margin = label * row.dot(x);
             total += loss(margin);
-            let slope = -label * falling(margin);
-            for at in data.offsets[row]..data.offsets[row + 1] {
-                sum[data.columns[at] as usize] += slope * f64::from(data.values[at]);
-            }
+            row.add_to(sum, -label * falling(margin));
         }
         let count = rows.len() as f64;
         for ((g, s), x) in gradient.iter_mut().zip(sum).zip(x) {
@@ -167,14 +127,18 @@ impl Logistic {
         if rows.is_empty() {
             return 0.0;
         }
-        let of = |row: &u32| loss(f64::from(self.train.labels[*row as usize]) * self.train.dot(*row as usize, x));
+        let of = |row: &u32| {
+            let row = self.train.example(*row as usize);
+            loss(f64::from(row.label) * row.dot(x))
+        };
         rows.iter().map(of).sum::<f64>() / rows.len() as f64 + self.regulariser(x)
     }
 
     fn metrics(&self, x: &[f32], data: &SparseRows, rows: impl Iterator<Item = usize>) -> Metrics {
         let (mut total, mut right, mut examples) = (0.0, 0usize, 0usize);
         for row in rows {
-            let margin = f64::from(data.labels[row]) * data.dot(row, x);
+            let row = data.example(row);
+            let margin = f64::from(row.label) * row.dot(x);
             total += loss(margin);
             right += usize::from(margin > 0.0);
             examples += 1;
@@ -298,7 +262,8 @@ mod tests {
         assert!(task.workload(1, 0).err().unwrap().to_string().contains("column 1"));
         let mut rows = (*toy(0.0, 0.0).train).clone();
         rows.labels[0] = 3.0;
-        assert!(rows.check(2).is_err());
+        let numbers = Logistic { train: Arc::new(rows), ..toy(0.0, 0.0) };
+        assert!(numbers.workload(1, 0).err().unwrap().to_string().contains("label is 3"));
         assert!(toy(0.0, 0.0).workload(4, 0).is_err());
     }
 }

@@ -3,12 +3,16 @@
 mod logistic;
 mod polynomial;
 mod quadratic;
+mod ridge;
 mod rows;
+mod sparse;
 
-pub use logistic::{Logistic, SparseRows};
+pub use logistic::Logistic;
 pub use polynomial::Polynomial;
 pub use quadratic::{Bowl, Bowls, Quadratic};
+pub use ridge::Ridge;
 pub use rows::{Deal, Rows};
+pub use sparse::{Example, Made, SparseRows};
 
 use crate::base::{Aside, Error, Layout, Result, State, Stream, Use};
 
@@ -174,8 +178,43 @@ pub trait Workload: Send {
         Ok(None)
     }
 
+    /// The problem's dual, where it is a linear model whose dual can be ascended one row at a time.
+    fn duals(&mut self) -> Option<&mut dyn Duals> {
+        None
+    }
+
     /// Loss and accuracy over a whole split, in evaluation mode; `None` where the task has no such split.
     fn evaluate(&mut self, parameters: &[f32], buffers: &[f32], split: Split) -> Result<Option<Metrics>>;
+}
+
+/// A linear model seen from its dual: one variable β a row.
+///
+/// ```text
+/// P(w) = (1/n) Σᵢ φ(xᵢ·w, yᵢ) + (l2/2)‖w‖²       D(β) = −(1/n) Σᵢ φ*(−βᵢ, yᵢ) − (l2/2)‖w(β)‖²
+/// w(β) = (1/(l2·n)) Σᵢ βᵢxᵢ
+/// ```
+/// # Contract
+/// n counts the rows of *all* clients. A client's rows are the same ones in every round: the shard, or the hand dealt in
+/// epoch 0. P(w) − D(β) is never below 0 at w = w(β), and 0 at the optimum.
+pub trait Duals {
+    /// n: rows over all clients.
+    fn total(&self) -> usize;
+
+    /// Weight of ½‖w‖².
+    fn l2(&self) -> f64;
+
+    /// Turns to a client's rows, which are counted from 0 in ascending order: how many there are.
+    fn hold(&mut self, seed: u64, client: u64) -> Result<usize>;
+
+    /// Row `i` of the client that was turned to last.
+    fn held(&self, i: usize) -> Example<'_>;
+
+    /// The best β for one row alone, the maximiser of −φ*(−β, y) − β·at − (curvature/2)(β − dual)²: the row stands at
+    /// `at` = x·w while its variable is `dual`, and is moved by `curvature` when that is moved by 1.
+    fn ascend(&self, label: f64, dual: f64, at: f64, curvature: f64) -> f64;
+
+    /// φ(at, y) + φ*(−β, y) + β·at, at least 0: what the row adds to n(P(w) − D(β)) where w = w(β).
+    fn slack(&self, label: f64, dual: f64, at: f64) -> f64;
 }
 
 /// What belongs to a client, or an error that names it.

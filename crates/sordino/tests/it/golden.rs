@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use sordino::base::{Stream, Use};
-use sordino::recipe::ROWS;
+use sordino::recipe::{ROWS, Recipe};
 use sordino::testing::{Served, Trial};
 use sordino::workload::{Quadratic, Split, Task};
 
-use crate::worlds::{Buffered, hashes, row, served};
+use crate::worlds::{Buffered, hashes, row, served, with_duals};
 
 const ROUNDS: u64 = 20;
 const WORKERS: usize = 4;
@@ -27,6 +27,7 @@ fn settings(name: &str) -> (&'static [&'static str], u64) {
         // Of the matrix of its task, two rows, only rank 1 is shorter.
         "powersgd" => (&["optim.rate=0.1", "compress.rank=1"], 400),
         "diloco" => (&["optim.rate=0.01"], 1000),
+        "cocoa" | "cocoa-plus" => (&["schedule=constant(20)"], 400),
         // One step a round would leave a spring and a variate nothing to do.
         "fedavg" | "fedmom" | "fedprox" | "scaffold" => (&["optim.rate=0.1", "schedule.count=4"], 400),
         // A rate for gradients, over d.
@@ -35,23 +36,27 @@ fn settings(name: &str) -> (&'static [&'static str], u64) {
     }
 }
 
-/// What a row is traced on: a vector, or tensors where the method asks for a matrix.
+/// What a row is traced on: a vector, or tensors where the method asks for a matrix, or a problem with a dual.
 fn task(name: &str) -> &'static dyn Task {
     const VECTOR: Quadratic =
         Quadratic { dim: 96, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 };
-    if ["clars", "powersgd"].contains(&name) { &Buffered } else { &VECTOR }
+    let task: &'static dyn Task = if ["clars", "powersgd"].contains(&name) { &Buffered } else { &VECTOR };
+    with_duals(&Recipe::named(name).unwrap(), task)
 }
 
 /// The trace of a row whose workers come to a server at their own pace, in a world of unequal workers.
 fn served_trace(name: &str) -> String {
-    let recipe = row(name, &["fabric=sim(spread=0.8, slow=1, factor=7)", "optim.rate=0.05"]);
+    // Short silences and updates of everybody within twenty.
+    let own: &[&str] = if name == "acpd" { &["schedule=constant(5)", "staleness=bounded(4)"] } else { &["optim.rate=0.05"] };
+    let sets = [&["fabric=sim(spread=0.8, slow=1, factor=7)"], own].concat();
+    let recipe = row(name, &sets);
     let task = task(name);
     let run = Trial::new(&recipe, task, WORKERS, SEED, 20).served(&Served::default()).unwrap();
     let (sent, received) = run.ledger.busiest(WORKERS, None);
     let mut share = task.workload(recipe.participation().unwrap().clients(WORKERS), SEED).unwrap();
     let last = run.models.last().unwrap();
     let loss = share.evaluate(last, &[], Split::Train).unwrap().unwrap().loss;
-    let mut text = format!("{name} fabric=sim(spread=0.8, slow=1, factor=7) optim.rate=0.05\n");
+    let mut text = format!("{name} {}\n", sets.join(" "));
     let updates = run.updates.len();
     let _ = writeln!(text, "  {updates} updates, loss {loss:.17e}, sent {sent}, received {received}");
     let models: Vec<&[f32]> = run.models[1..].iter().map(|m| &m[..]).collect();

@@ -6,7 +6,7 @@ use sordino::Result;
 use sordino::aggregate::{Aggregator, Gathering, Mean};
 use sordino::grammar::Element;
 use sordino::testing;
-use sordino::workload::{Deal, Logistic, Polynomial, Quadratic, SparseRows, Task};
+use sordino::workload::{Deal, Logistic, Polynomial, Quadratic, Ridge, SparseRows, Task};
 use sordino::{aggregate, estimate, feedback, optim, schedule};
 
 fn element(text: &str) -> Element {
@@ -20,6 +20,8 @@ fn every_aggregator_keeps_its_contract() {
         "bucketing(2, then=centered_clip(1))",
         "bucketing(2, then=krum(liars=1, best=2))",
         "bucketing(1, then=weighted)",
+        "bucketing(5, then=sum(0.5))",
+        "sum(0.25)",
         "centered_clip(0.1, iterations=1)",
         "centered_clip(10)",
         "geometric(1)",
@@ -78,7 +80,12 @@ fn every_schedule_keeps_its_contract() {
 #[test]
 fn every_feedback_keeps_its_contract() {
     let plain = feedback::ENTRIES.iter().map(|e| e.name);
-    for text in plain.chain(["residual(1)", "residual(0.3, every=3)", "residual(1, every=1, evaluate=mean)"]) {
+    for text in plain.chain([
+        "residual(1)",
+        "residual(lambda=auto)",
+        "residual(0.3, every=3)",
+        "residual(1, every=1, evaluate=mean)",
+    ]) {
         testing::feedback::suite(&|| feedback::build(&element(text)).unwrap());
     }
 }
@@ -123,9 +130,19 @@ fn every_workload_keeps_its_contract() {
         values: (0..120u8).map(|i| f32::from(i % 11) / 5.0 - 1.0).collect(),
         labels: (0..40).map(|i| if i % 3 == 0 { 1.0 } else { -1.0 }).collect(),
     };
+    let train = Arc::new(rows);
+    let ridge = Ridge {
+        name: "ridge".into(),
+        train: Arc::clone(&train),
+        test: None,
+        features: 6,
+        deal: Deal::Iid,
+        l2: 0.1,
+        data: 0,
+    };
     let logistic = Logistic {
         name: "logistic".into(),
-        train: Arc::new(rows),
+        train,
         test: None,
         features: 6,
         deal: Deal::Iid,
@@ -133,9 +150,10 @@ fn every_workload_keeps_its_contract() {
         nonconvex: 0.05,
         data: 0,
     };
-    let tasks: [&dyn Task; 3] = [
+    let tasks: [&dyn Task; 4] = [
         &Quadratic { noise: 0.0, skew: 0.4, ..Quadratic::default() },
         &logistic,
+        &ridge,
         &Polynomial { dim: 4, spread: 1.0, noise: 0.0, start: 2.0 },
     ];
     for task in tasks {

@@ -7,7 +7,9 @@ use sordino::Result;
 use sordino::base::{Layout, Party, Role, Stream, Tensor, Use, flat};
 use sordino::fabric::{Meter, Port, Tag, ThreadPort};
 use sordino::recipe::{Defaults, ROWS, Recipe, Row, check};
-use sordino::workload::{Deal, Draw, Logistic, Metrics, Part, Quadratic, SparseRows, Split, Start, Task, Workload};
+use sordino::workload::{
+    Deal, Draw, Logistic, Made, Metrics, Part, Quadratic, Ridge, SparseRows, Split, Start, Task, Workload,
+};
 
 use crate::oracle::problem::Problem;
 
@@ -53,12 +55,51 @@ pub fn quadratic() -> Quadratic {
     Quadratic { dim: 96, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 }
 }
 
-/// What a recipe is tried on: with buffers, unless they would tell of clients what noise is to hide.
+/// A small ridge regression whose clients hold unequal numbers of rows: for methods that ascend a dual.
+pub fn ridge(clients: usize) -> Ridge {
+    let made = Made { rows: 120, features: 40, nonzeros: 6, noise: 0.3, signs: true, seed: 8 };
+    // Client k has so many more than client 0 as it has numbers before it, as long as there are rows.
+    let mut shards: Vec<Vec<u32>> = vec![Vec::new(); clients];
+    let turns = (1..=clients).cycle().flat_map(|most| 0..most);
+    (0..120).zip(turns).for_each(|(row, client)| shards[client].push(row));
+    let train = Arc::new(made.make().unwrap());
+    let deal = Deal::Shards(Arc::new(shards));
+    Ridge { name: "ridge".into(), train, test: None, features: 40, deal, l2: 1e-2, data: 2 }
+}
+
+/// The same for any number of clients.
+struct Ridges;
+
+impl Task for Ridges {
+    fn name(&self) -> &'static str {
+        "ridges"
+    }
+
+    fn workload(&self, clients: usize, seed: u64) -> Result<Box<dyn Workload>> {
+        ridge(clients).workload(clients, seed)
+    }
+
+    fn rows(&self) -> usize {
+        120
+    }
+
+    fn fingerprint(&self) -> u64 {
+        1
+    }
+}
+
+/// What a recipe is tried on in place of `otherwise`, where that has no dual and the recipe asks for one.
+pub fn with_duals(recipe: &Recipe, otherwise: &'static dyn Task) -> &'static dyn Task {
+    if recipe.choice("local").unwrap().name == "dual" { &Ridges } else { otherwise }
+}
+
+/// What a recipe is tried on: with a dual where it asks for one, with buffers, unless they would tell of clients what
+/// noise is to hide.
 pub fn tried(recipe: &Recipe) -> &'static dyn Task {
     const PLAIN: Quadratic =
         Quadratic { dim: 160, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 };
     let hides = recipe.choice("privacy").unwrap().name != "none";
-    if hides && recipe.choice("buffers").unwrap().name != "local" { &PLAIN } else { &Buffered }
+    with_duals(recipe, if hides && recipe.choice("buffers").unwrap().name != "local" { &PLAIN } else { &Buffered })
 }
 
 /// Quadratics over three tensors, one of them short, with two buffers that follow the gradients: what a network with

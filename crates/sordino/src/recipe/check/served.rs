@@ -72,6 +72,14 @@ pub fn check(recipe: &Recipe, payload: Payload, memory: &dyn Feedback, refuse: &
             "set feedback=residual with every=0 and evaluate=x, or feedback=none",
         );
     }
+    if recipe.choice("local")?.name == "dual" && recipe.choice("aggregate")?.name != "sum" {
+        return refuse(
+            "participation",
+            "aggregate",
+            "dual variables move by their share of everybody's moves, and a mean over those that came is another share",
+            "use aggregate=sum(0.5)",
+        );
+    }
     beside(recipe, refuse)?;
     let staleness = staleness::build(recipe.choice("staleness")?)?;
     if matches!(staleness, Staleness::Bounded(_)) && !served.waits {

@@ -1,6 +1,7 @@
 //! Facts that follow from the papers, run on the library's own engine; each with a control where the fact must fail.
 
 mod clipping;
+mod dual;
 mod federated;
 mod feedback;
 mod local;

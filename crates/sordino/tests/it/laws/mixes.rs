@@ -7,9 +7,9 @@ use sordino::base::{Kind, Party, Purpose};
 use sordino::grammar::Element;
 use sordino::recipe::{AXES, Defaults, Recipe, check};
 use sordino::testing::{Rank, Trial};
-use sordino::workload::Task;
+use sordino::workload::{Quadratic, Task};
 
-use crate::worlds::{Buffered, hashes, quadratic};
+use crate::worlds::{Buffered, hashes, with_duals};
 
 const RANKS: usize = 3;
 const SEED: u64 = 5;
@@ -42,6 +42,7 @@ fn settings(axis: &str) -> &'static [&'static str] {
             "descent(batch=3, estimate=svrg(of=plain, every=2))",
             "descent(batch=2, estimate=saga(of=plain))",
             "descent(estimate=gausge(0.01, directions=50, shared=true))",
+            "dual(curvature=code)",
         ],
         "schedule" => &["constant(3)", "post_local(0.3, 4)", "qsr(base=2, alpha=0.2)", "epochs(0.5)", "epochs(2)"],
         "compress" => &[
@@ -61,9 +62,10 @@ fn settings(axis: &str) -> &'static [&'static str] {
             "residual(lambda=1, every=2)",
             "residual(lambda=0.3, evaluate=mean)",
             "residual(lambda=1)",
+            "residual(lambda=auto)",
             "ef21(momentum=0.5, step=0.5)",
         ],
-        "aggregate" => &["mean(by=expected)", "trimmed(0.4)", "krum(0)", "bucketing(2, then=geometric)"],
+        "aggregate" => &["mean(by=expected)", "sum(0.5)", "trimmed(0.4)", "krum(0)", "bucketing(2, then=geometric)"],
         "exchange" => &[
             "star",
             "star(down=topk(0.2), feedback=residual)",
@@ -289,11 +291,13 @@ fn every_mix_runs_and_keeps_the_laws_or_is_refused_with_two_names_and_a_cure() {
     let draws = (proptest::collection::vec((0..8u8, 0..64usize), axes), any::<bool>());
     let (ran, refused) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
     let result = runner.run(&draws, |(draw, buffered)| {
-        let plain = quadratic();
-        let task: &dyn Task = if buffered { &Buffered } else { &plain };
+        const PLAIN: Quadratic =
+            Quadratic { dim: 96, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 };
+        let mixed = mixed(&draw);
+        let task = with_duals(&mixed, if buffered { &Buffered } else { &PLAIN });
         let workload = task.workload(16, SEED).unwrap();
         let rows: Vec<f32> = (0..16).map(|client| workload.rows(client) as f32).collect();
-        let (recipe, refusals) = mended(mixed(&draw), &rows)?;
+        let (recipe, refusals) = mended(mixed, &rows)?;
         refused.set(refused.get() + usize::from(refusals > 0));
         let told = |e: TestCaseError| TestCaseError::fail(format!("{e}; buffers: {buffered}\n{}", recipe.to_toml()));
         ran.set(ran.get() + usize::from(lawful(&recipe, task).map_err(told)?));

@@ -71,6 +71,16 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
             "compress=topk(0.2)",
             "feedback=ef21",
         ],
+        &[
+            "local=dual",
+            "aggregate=sum(0.5)",
+            "compress=topk(0.2)",
+            "feedback=residual(lambda=auto)",
+            "exchange=star(down=topk(0.3), feedback=residual)",
+            "schedule.every=4",
+        ],
+        &["local=dual", "aggregate=sum", "participation=sampled(2, clients=5)", "exchange=star", "schedule.every=5"],
+        &["aggregate=sum(0.25)", "compress=powersgd(1)", "feedback=residual", "exchange=reduce"],
     ];
     // Rows as a run would meet them: momentum where the row leaves it open, a rate that anneals for the rule that needs it.
     let of = |name: &'static str| -> &'static [&'static str] {

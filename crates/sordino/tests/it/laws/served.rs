@@ -8,7 +8,7 @@ use sordino::testing::{Served, ServedRun, Trial};
 use sordino::workload::Task;
 
 use super::run;
-use crate::worlds::{Buffered, hashes, neutral, quadratic, row, served};
+use crate::worlds::{Buffered, hashes, neutral, quadratic, row, served, with_duals};
 
 /// A world with unequal workers, slow links and losses.
 const UNEQUAL: &str = "fabric=sim(spread=0.8, flutter=0.5, loss=0.05, rate=1e6, slow=1, factor=7)";
@@ -39,7 +39,11 @@ fn rows_and_mixes() -> Vec<(String, Recipe, &'static dyn Task)> {
     ];
     let rows = served().map(|r| (r.name.to_owned(), row(r.name, &[UNEQUAL, "optim.rate=0.1"])));
     let mixes = mixes.iter().map(|sets| (sets.join(" "), neutral(&[sets, &["exchange=star", UNEQUAL][..]].concat())));
-    rows.chain(mixes).map(|(name, recipe)| (name, recipe, &Buffered as &dyn Task)).collect()
+    let tried = |(name, recipe): (String, Recipe)| {
+        let task = with_duals(&recipe, &Buffered);
+        (name, recipe, task)
+    };
+    rows.chain(mixes).map(tried).collect()
 }
 
 #[test]
