@@ -64,6 +64,9 @@ pub struct Point {
     /// The epsilon spent so far, where contributions are hidden.
     #[serde(default)]
     pub epsilon: Option<f64>,
+    /// How far the loss is above the least there is, at most, where dual variables tell.
+    #[serde(default)]
+    pub duality_gap: Option<f64>,
 }
 
 impl Default for Point {
@@ -89,13 +92,14 @@ impl Default for Point {
             client_loss_spread: None,
             reports: None,
             epsilon: None,
+            duality_gap: None,
         }
     }
 }
 
 impl Point {
     /// The columns of a table of points: name and number; `None` where there is no finite number.
-    pub fn columns(&self) -> [(&'static str, Option<f64>); 20] {
+    pub fn columns(&self) -> [(&'static str, Option<f64>); 21] {
         let whole = |v: u64| Some(v as f64);
         let finite = |v: f64| Some(v).filter(|v| v.is_finite());
         [
@@ -119,6 +123,7 @@ impl Point {
             ("client_loss_spread", self.client_loss_spread.and_then(finite)),
             ("reports", self.reports.map(|n| n as f64)),
             ("epsilon", self.epsilon.and_then(finite)),
+            ("duality_gap", self.duality_gap.and_then(finite)),
         ]
     }
 }
