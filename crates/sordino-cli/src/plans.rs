@@ -168,6 +168,8 @@ fn length(
             Some(Value::Number(b)) => *b as usize,
             _ => 32,
         },
+        // A step of dual ascent is one row.
+        None if recipe.choice("local")?.name == "dual" => 1,
         _ => rows.div_ceil(held.len().max(1)),
     };
     // Those whose steps count at the same time.

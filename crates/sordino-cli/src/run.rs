@@ -78,6 +78,7 @@ pub fn train(mut planned: Planned, folder: &Path, quiet: bool, width: usize) -> 
     let accuracy = s.accuracy.map(|a| format!("accuracy {:.2} %, ", 100.0 * a)).unwrap_or_default();
     let verdict = if s.diverged { "diverged, ".to_owned() } else { accuracy };
     let verdict = s.epsilon.map_or(verdict.clone(), |e| format!("{verdict}epsilon {e:.2}, "));
+    let verdict = s.duality_gap.map_or(verdict.clone(), |gap| format!("{verdict}gap {}, ", table::loss(gap)));
     line.done(&format!("{verdict}loss {}, {} per worker", table::loss(s.train_loss), table::bytes(s.bytes())));
     if ended.interrupted {
         say!("interrupted; go on with: sordino run --resume {}", folder.display());

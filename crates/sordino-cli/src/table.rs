@@ -57,6 +57,8 @@ pub fn table(runs: &[(String, Summary)]) -> String {
     header.extend(crowded.map(|_| "cpu s"));
     header.extend(federated.then_some("worst tenth"));
     header.extend(private.then_some("epsilon"));
+    let dual = runs.iter().any(|(_, s)| s.duality_gap.is_some());
+    header.extend(dual.then_some("gap"));
     table.set_header(header);
     for (label, s) in runs {
         let method = if s.diverged { format!("{label} (diverged)") } else { label.clone() };
@@ -77,6 +79,7 @@ pub fn table(runs: &[(String, Summary)]) -> String {
         row.extend(crowded.map(|_| s.cpu_seconds.map_or("-".into(), seconds)));
         row.extend(federated.then(|| s.client_loss_worst.map_or("-".into(), loss)));
         row.extend(private.then(|| s.epsilon.map_or("-".into(), |e| format!("{e:.2}"))));
+        row.extend(dual.then(|| s.duality_gap.map_or("-".into(), loss)));
         table.add_row(row);
     }
     for column in table.column_iter_mut().skip(1) {
@@ -99,6 +102,9 @@ pub fn table(runs: &[(String, Summary)]) -> String {
     }
     if private {
         text.push_str("\nepsilon: spent, at the run's privacy.delta; - where nothing is hidden or the noise is 0.");
+    }
+    if dual {
+        text.push_str("\ngap: how far the loss over all training rows is above the least there is, at most.");
     }
     if let Some((workers, cores)) = crowded {
         let _ = write!(

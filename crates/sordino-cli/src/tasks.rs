@@ -12,7 +12,7 @@ use sordino::{Error, Result};
 use sordino_lab::data::{self, Set, SparsePair, libsvm};
 use sordino_nets::{CharLstm, CharTransformer, Cnn, Mlp, ResNet20};
 
-use rows::{images, regression, roles, text, vowels};
+use rows::{images, made, regression, ridge, roles, text, vowels};
 
 /// A task as it is listed.
 pub struct Entry {
@@ -87,6 +87,9 @@ const fn neural(sgd_rate: f64, adam_rate: f64, batch: usize, threshold: f64) -> 
 /// Speakers of the 8 plays that hold a training row.
 const SPEAKERS: usize = 284;
 
+/// Rows of length 1 and rows of many ones are far apart: the smaller rate is for the latter.
+const RIDGE: Defaults = Defaults { sgd_rate: 0.05, adam_rate: 0.01, tau: 0.1, ..Defaults::PLAIN };
+
 const LOGISTIC: Defaults = Defaults { sgd_rate: 1.0, adam_rate: 0.01, tau: 0.1, ..Defaults::PLAIN };
 
 /// Every task, in alphabetical order.
@@ -141,6 +144,33 @@ pub const ENTRIES: &[Entry] = &[
     },
     Entry {
         listing: task(
+            "made-ridge",
+            "least squares with l2 on sparse rows made from a seed, as many as asked for; it has a dual",
+            &[
+                Key {
+                    name: "rows",
+                    default: "10000",
+                    about: "training rows; a tenth more, 10000 at most, is held out",
+                },
+                Key { name: "features", default: "1000", about: "features; a quarter of them matters" },
+                Key { name: "nonzeros", default: "10", about: "entries of a row, which has length 1" },
+                L2,
+                Key {
+                    name: "noise",
+                    default: "0.1",
+                    about: "deviation of the noise in labels, relative to the rest's",
+                },
+                Key { name: "labels", default: "signs", about: "signs, or numbers" },
+                Key { name: "seed", default: "0", about: "what the rows are made from, whatever the run's seed" },
+            ],
+        ),
+        defaults: Defaults { sgd_rate: 1.0, ..RIDGE },
+        length: Length::Epochs(20.0),
+        looks: 50,
+        make: made,
+    },
+    Entry {
+        listing: task(
             "mushrooms-logistic",
             "logistic regression on the mushrooms data, 126 features (embedded)",
             &[L2, NONCONVEX],
@@ -150,6 +180,20 @@ pub const ENTRIES: &[Entry] = &[
         looks: 50,
         make: |ask| match data::load("agaricus", None)? {
             Set::Sparse(SparsePair { train, test }) => regression(ask, train, Some(test)),
+            _ => Err(Error::data("agaricus holds no sparse rows")),
+        },
+    },
+    Entry {
+        listing: task(
+            "mushrooms-ridge",
+            "least squares with l2 on the mushrooms data, 126 features (embedded); it has a dual",
+            &[L2],
+        ),
+        defaults: RIDGE,
+        length: Length::Epochs(20.0),
+        looks: 50,
+        make: |ask| match data::load("agaricus", None)? {
+            Set::Sparse(SparsePair { train, test }) => ridge(ask, train, Some(test)),
             _ => Err(Error::data("agaricus holds no sparse rows")),
         },
     },
@@ -203,6 +247,24 @@ pub const ENTRIES: &[Entry] = &[
                 noise: ask.args.positive_or_zero("noise")?,
                 start: ask.args.number("start")?,
             }))
+        },
+    },
+    Entry {
+        listing: task(
+            "ridge",
+            "least squares with l2 over a LibSVM file, named by --data FILE; it has a dual. Two different labels are -1 and +1",
+            &[L2],
+        ),
+        defaults: RIDGE,
+        length: Length::Epochs(20.0),
+        looks: 50,
+        make: |ask| {
+            let path = ask.data.ok_or_else(|| {
+                Error::request(
+                    "task ridge needs a LibSVM file: add --data FILE, or use task mushrooms-ridge or made-ridge",
+                )
+            })?;
+            ridge(ask, libsvm::read(path)?, None)
         },
     },
     Entry {
@@ -265,11 +327,20 @@ impl Entry {
         if let Some(path) = data.filter(|p| !p.exists()) {
             return Err(Error::request(format!("there is no file or folder {}", path.display())));
         }
-        let embedded =
-            ["digits-cnn", "digits-mlp", "mushrooms-logistic", "polynomial", "quadratic", "roles-lstm", "vowel-mlp"];
+        let embedded = [
+            "digits-cnn",
+            "digits-mlp",
+            "made-ridge",
+            "mushrooms-logistic",
+            "mushrooms-ridge",
+            "polynomial",
+            "quadratic",
+            "roles-lstm",
+            "vowel-mlp",
+        ];
         if data.is_some() && embedded.contains(&self.listing.name) {
             return Err(Error::request(format!(
-                "task {} brings its own data and takes no --data; logistic, fashion-* and shakespeare-* do",
+                "task {} brings its own data and takes no --data; logistic, ridge, fashion-* and shakespeare-* do",
                 self.listing.name
             )));
         }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use sordino::engine::fingerprint;
 use sordino::recipe::AXES;
-use sordino::workload::{Deal, Logistic, SparseRows};
+use sordino::workload::{Deal, Logistic, Made as MadeRows, Ridge, SparseRows};
 use sordino::{Error, Result};
 use sordino_lab::data::{self, DenseRows, DenseSet, ImageSet, Set, SparseSet, TextSet};
 use sordino_lab::partition::{Partition, flipped};
 use sordino_nets::{ImageData, Images, Model, Sample, Text};
 
-use super::{Ask, Made, Writer, plain};
+use super::{Ask, Made, Writer, most, plain};
 
 /// Characters of one row of a text.
 const WINDOW: usize = 64;
@@ -150,8 +151,17 @@ fn speakers(set: &TextSet) -> Vec<u32> {
     all
 }
 
-/// Logistic regression on sparse rows.
-pub fn regression(ask: &Ask, train: SparseSet, test: Option<SparseSet>) -> Result<Made> {
+/// Sparse rows as a linear problem takes them.
+struct Linear {
+    train: Arc<SparseRows>,
+    test: Option<Arc<SparseRows>>,
+    features: usize,
+    deal: Deal,
+    data: u64,
+}
+
+/// Sparse rows for a linear model: labels are signs, or, where `numbers` allows it and there are more than two, numbers.
+fn linear(ask: &Ask, train: SparseSet, test: Option<SparseSet>, numbers: bool) -> Result<Linear> {
     let features = train.features.max(test.as_ref().map_or(0, |t| t.features));
     if ask.features > 0 && features > ask.features {
         return Err(Error::request(format!(
@@ -160,27 +170,68 @@ pub fn regression(ask: &Ask, train: SparseSet, test: Option<SparseSet>) -> Resul
         )));
     }
     let features = features.max(ask.features);
-    let classes = train.classes();
-    let deal = deal(ask, train.rows(), Some(&classes), None)?;
+    let numbers = numbers && train.signs().is_err();
+    let classes = if numbers { None } else { Some(train.classes()) };
+    let deal = deal(ask, train.rows(), classes.as_deref(), None)?;
     let data = train.fingerprint();
     let rows = |set: SparseSet, lies: &[u32]| -> Result<Arc<SparseRows>> {
-        let mut labels = set.signs()?;
+        let mut labels = if numbers { set.labels } else { set.signs()? };
         for &row in lies {
             labels[row as usize] *= -1.0;
         }
         Ok(Arc::new(SparseRows { offsets: set.offsets, columns: set.columns, values: set.values, labels }))
     };
-    Ok(plain(Logistic {
-        name: ask.name.into(),
-        train: rows(train, &flipped(&deal, ask.flip)?)?,
-        test: test.map(|set| rows(set, &[])).transpose()?,
-        features,
-        deal,
-        l2: ask.args.positive_or_zero("l2")?,
-        nonconvex: ask.args.positive_or_zero("nonconvex")?,
-        data,
-    }))
+    let lies = flipped(&deal, ask.flip)?;
+    let test = test.map(|set| rows(set, &[])).transpose()?;
+    Ok(Linear { train: rows(train, &lies)?, test, features, deal, data })
 }
+
+/// Logistic regression on sparse rows.
+pub fn regression(ask: &Ask, train: SparseSet, test: Option<SparseSet>) -> Result<Made> {
+    let Linear { train, test, features, deal, data } = linear(ask, train, test, false)?;
+    let l2 = ask.args.positive_or_zero("l2")?;
+    let nonconvex = ask.args.positive_or_zero("nonconvex")?;
+    Ok(plain(Logistic { name: ask.name.into(), train, test, features, deal, l2, nonconvex, data }))
+}
+
+/// Least squares on sparse rows.
+pub fn ridge(ask: &Ask, train: SparseSet, test: Option<SparseSet>) -> Result<Made> {
+    let Linear { train, test, features, deal, data } = linear(ask, train, test, true)?;
+    let l2 = ask.args.positive_or_zero("l2")?;
+    Ok(plain(Ridge { name: ask.name.into(), train, test, features, deal, l2, data }))
+}
+
+/// The most rows that are held out of made ones.
+const HELD_OUT: usize = 10_000;
+
+/// Least squares on rows made from a seed.
+pub fn made(ask: &Ask) -> Result<Made> {
+    let (rows, features) = (most(&ask.args, "rows", MOST_MADE)?, most(&ask.args, "features", MOST_MADE)?);
+    let nonzeros = most(&ask.args, "nonzeros", MOST_MADE)?;
+    if ask.features > 0 && features != ask.features {
+        return Err(Error::request(format!(
+            "the rows have {features} features, but the model was trained with {}; set the task's features to that",
+            ask.features
+        )));
+    }
+    let held = (rows / 10).min(HELD_OUT);
+    let (noise, seed) = (ask.args.positive_or_zero("noise")?, ask.args.count("seed", 0)?);
+    let signs = ask.args.choice("labels", &["signs", "numbers"])? == 0;
+    let mut train = MadeRows { rows: rows + held, features, nonzeros, noise, signs, seed }.make()?;
+    let test = (held > 0).then(|| Arc::new(train.split_off(rows)));
+    let classes = signs.then(|| train.labels.iter().map(|y| u32::from(*y > 0.0)).collect::<Vec<_>>());
+    let deal = deal(ask, rows, classes.as_deref(), None)?;
+    for row in flipped(&deal, ask.flip)? {
+        train.labels[row as usize] *= -1.0;
+    }
+    let shape = [rows as u64, features as u64, nonzeros as u64, noise.to_bits(), u64::from(signs), seed];
+    let data = fingerprint(&format!("{shape:?}"));
+    let l2 = ask.args.positive_or_zero("l2")?;
+    Ok(plain(Ridge { name: ask.name.into(), train: Arc::new(train), test, features, deal, l2, data }))
+}
+
+/// The most rows, features and entries of a row that are made: what fits into a machine.
+const MOST_MADE: u64 = 100_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -168,7 +168,7 @@ mod tests {
 
     use sordino::fabric::Still;
     use sordino::recipe::{Defaults, check};
-    use sordino::workload::{Deal, Logistic, Quadratic, SparseRows};
+    use sordino::workload::{Deal, Logistic, Made, Quadratic, Ridge, SparseRows};
 
     use super::*;
 
@@ -281,6 +281,31 @@ mod tests {
         assert!(some.epsilon.unwrap() <= 6.0 && some.epsilon.unwrap() > 5.0, "{:?}", some.epsilon);
         assert!(whole.epsilon.unwrap() > some.epsilon.unwrap());
         assert_eq!(sets("6").epsilon, some.epsilon, "epsilon depends on nothing that is drawn");
+    }
+
+    #[test]
+    fn the_duality_gap_is_told_where_there_is_one_and_bounds_what_the_loss_can_fall_by() {
+        let made = Made { rows: 90, features: 20, nonzeros: 4, noise: 0.3, signs: true, seed: 1 };
+        let train = Arc::new(made.make().unwrap());
+        let (name, deal) = ("ridge".into(), Deal::Iid);
+        let task = Ridge { name, train, test: None, features: 20, deal, l2: 0.02, data: 1 };
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let ran = |row: &str, sets: &[&str], steps: u64| {
+            run(&task, &Plan { steps, eval_every: 1, ..with(row, sets) }, &clock, &Nobody).unwrap()
+        };
+        let best = ran("cocoa-plus", &[], 9000).summary.train_loss;
+        for sets in [&[][..], &["compress=topk(0.2)", "feedback=residual(lambda=auto)", "exchange=gather"]] {
+            let ended = ran("cocoa-plus", sets, 900);
+            let gaps: Vec<f64> = ended.points.iter().map(|p| p.duality_gap.unwrap()).collect();
+            assert!(gaps.iter().all(|gap| *gap >= 0.0) && gaps[gaps.len() - 1] < 1e-2 * gaps[0], "{gaps:?}");
+            for point in &ended.points {
+                assert!(point.train_loss - best <= point.duality_gap.unwrap() + 1e-9, "{point:?}");
+            }
+            assert_eq!(ended.summary.duality_gap, ended.points.last().unwrap().duality_gap);
+            assert!((gaps[0] - 0.5).abs() < 1e-12, "at zero the gap is the mean of y²/2");
+        }
+        let none = ran("local-sgd", &[], 90);
+        assert!(none.points.iter().all(|p| p.duality_gap.is_none()) && none.summary.duality_gap.is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sordino::base::{Kind, Layout, Ledger, Party};
-use sordino::engine::{Session, Times, Told, Worker};
+use sordino::engine::{Gap, Session, Times, Told, Worker};
 use sordino::exchange::{decree, report};
 use sordino::fabric::{Clock, Medium, Port};
 use sordino::workload::{Split, Start, Task, Workload};
@@ -63,6 +63,7 @@ impl Kept {
         let (rounds, steps) = self.told.map_or((0, 0), |t| (t.rounds, t.steps));
         if rounds > last.round || rounds == 0 {
             (last.train_loss, last.eval_loss, last.accuracy) = (f64::NAN, f64::NAN, None);
+            last.duality_gap = None;
         }
         (last.round, last.step) = (rounds.max(last.round), steps.max(last.step));
         if !self.last_words.is_empty() {
@@ -161,6 +162,7 @@ impl Desk {
             client_loss_spread: last.client_loss_spread,
             simulated: !matches!(plan.recipe.medium()?, Medium::Threads),
             epsilon: last.epsilon,
+            duality_gap: last.duality_gap,
             diverged: diverged || !finite,
             bytes_sent_per_worker: sent,
             bytes_received_per_worker: received,
@@ -220,7 +222,7 @@ pub fn work(
     }
     let session = Session::new(worker, port);
     let began = clock.now() - desk.kept().wall;
-    let mut bench = Bench { rank, session, plan, clock, desk, began, saved: clock.now(), rows: task.rows() };
+    let mut bench = Bench { rank, session, plan, clock, desk, began, saved: clock.now(), rows: task.rows(), gap: None };
     if bench.begin(&mut *workload)? {
         return bench.save(&*workload);
     }
@@ -247,6 +249,8 @@ pub(super) struct Account {
     wait: f64,
     clip: f64,
     residual: Option<f64>,
+    /// Its part of the duality gap when it last looked: what its rows lack, and what it owes.
+    gap: Option<[f64; 2]>,
     flows: Vec<FlowRow>,
 }
 
@@ -269,6 +273,8 @@ struct Bench<'a> {
     began: f64,
     saved: f64,
     rows: usize,
+    /// This rank's part of the duality gap when it last looked.
+    gap: Option<Gap>,
 }
 
 impl Bench<'_> {
@@ -373,6 +379,7 @@ impl Bench<'_> {
     fn look(&mut self, workload: &mut dyn Workload, after: Option<(&Told, &dyn Observer)>) -> Result<bool> {
         let began = self.clock.now();
         let model = self.session.evaluated(workload)?;
+        self.gap = self.session.certificate(workload, &model.parameters)?;
         let all = self.accounts(after.map(|(told, _)| told))?;
         let mut verdict = vec![0];
         if self.rank == 0 {
@@ -414,7 +421,8 @@ impl Bench<'_> {
                 t.shortened as f64 / t.spoke.max(1) as f64
             }
         });
-        Account { compute, cpu, close, wait, clip, residual: told.and_then(|t| t.residual_norm), flows }
+        let gap = self.gap.map(|gap| [gap.slack, gap.owed]).filter(|gap| gap.iter().all(|v| v.is_finite()));
+        Account { compute, cpu, close, wait, clip, residual: told.and_then(|t| t.residual_norm), gap, flows }
     }
 
     /// Everybody's account at rank 0, in rank order: a collective call.
@@ -447,6 +455,8 @@ impl Bench<'_> {
         let (worst, spread) = if self.desk.seats.is_some() { self.clients(workload, model)? } else { (None, None) };
         let speakers = self.desk.seats.unwrap_or(self.plan.workers as f64);
         let epsilon = self.session.worker().epsilon();
+        // Known where every rank knows its part.
+        let gaps: Option<Vec<Gap>> = accounts.iter().map(|a| a.gap.map(|[slack, owed]| Gap { slack, owed })).collect();
         let step = told.map_or(0, |t| t.steps);
         let recipe = &self.plan.recipe;
         let clips = recipe.clips_steps() || recipe.clips_offers() || recipe.clips_rows();
@@ -473,6 +483,7 @@ impl Bench<'_> {
             client_loss_spread: spread,
             reports: self.desk.seats.and(told.map(|t| t.voices)),
             epsilon,
+            duality_gap: gaps.map(Gap::whole),
             residual_norm: remembers.then_some(mean(&|a| a.residual.unwrap_or(0.0))),
             ..Point::default()
         })

@@ -130,7 +130,8 @@ impl Counter<'_> {
             let whole = update.everybody || !self.serving.server().flushes();
             let mut reached = false;
             if (self.due && whole) || done || stop {
-                reached = self.look(Some(&told), Some(observer))?;
+                let gap = if update.everybody && self.plan.recipe.certifies() { self.serving.gap()? } else { None };
+                reached = self.look(Some((&told, observer)), gap)?;
             }
             if done || stop || reached || update.version == 1 || self.is_time_to_save(update.version) {
                 self.save()?;
@@ -183,7 +184,8 @@ impl Counter<'_> {
     }
 
     /// Looks at the model. True once the target is reached.
-    fn look(&mut self, told: Option<&Told>, observer: Option<&dyn Observer>) -> Result<bool> {
+    fn look(&mut self, after: Option<(&Told, &dyn Observer)>, duality_gap: Option<f64>) -> Result<bool> {
+        let (told, observer) = after.unzip();
         let began = self.clock.now();
         let model = self.serving.server().evaluated();
         let train = self.workload.evaluate(&model.parameters, &model.buffers, Split::Train)?;
@@ -231,6 +233,7 @@ impl Counter<'_> {
             residual_norm: Some(residual).filter(|norm| norm.is_finite() && told.is_some()),
             delay_mean: (!words.is_empty())
                 .then(|| words.iter().map(|w| w.delay as f64).sum::<f64>() / words.len() as f64),
+            duality_gap,
             delay_most: words.iter().map(|w| w.delay).max(),
             arrivals: (!order.is_empty())
                 .then(|| order.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),

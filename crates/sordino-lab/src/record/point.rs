@@ -74,6 +74,9 @@ pub struct Point {
     /// The workers in the order in which they came since the last point, as ranks with spaces between.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrivals: Option<String>,
+    /// How far the loss is above the least there is, at most, where dual variables tell.
+    #[serde(default)]
+    pub duality_gap: Option<f64>,
 }
 
 impl Default for Point {
@@ -102,6 +105,7 @@ impl Default for Point {
             delay_mean: None,
             delay_most: None,
             arrivals: None,
+            duality_gap: None,
         }
     }
 }
@@ -109,7 +113,7 @@ impl Default for Point {
 impl Point {
     /// The columns of a table of points: name and number; `None` where there is no finite number. The order of arrivals is
     /// no number and stands in `record.jsonl` alone.
-    pub fn columns(&self) -> [(&'static str, Option<f64>); 22] {
+    pub fn columns(&self) -> [(&'static str, Option<f64>); 23] {
         let whole = |v: u64| Some(v as f64);
         let finite = |v: f64| Some(v).filter(|v| v.is_finite());
         [
@@ -135,6 +139,7 @@ impl Point {
             ("epsilon", self.epsilon.and_then(finite)),
             ("delay_mean", self.delay_mean.and_then(finite)),
             ("delay_most", self.delay_most.map(|n| n as f64)),
+            ("duality_gap", self.duality_gap.and_then(finite)),
         ]
     }
 }

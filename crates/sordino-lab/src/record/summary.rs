@@ -59,6 +59,9 @@ pub struct Summary {
     /// The epsilon spent, where contributions are hidden; null where it is infinite.
     #[serde(default)]
     pub epsilon: Option<f64>,
+    /// How far the training loss is above the least there is, at most; null where no dual variables tell.
+    #[serde(default)]
+    pub duality_gap: Option<f64>,
     /// Whether a vector to be sent was not finite, which ended the run.
     pub diverged: bool,
     /// Bytes the busiest worker sent.

@@ -169,6 +169,11 @@ impl Recipe {
         Ok(budget::rounds(&self.build(Arc::new(Still))?, steps, epoch))
     }
 
+    /// Whether local work can tell how far from the optimum a model is.
+    pub fn certifies(&self) -> bool {
+        self.choices["local"].name == "dual"
+    }
+
     /// What ranks talk through.
     pub fn medium(&self) -> Result<Medium> {
         fabric::build(&axes::attack(self.choice("fabric")?)?.0)

@@ -71,6 +71,20 @@ impl SparseRows {
         }
     }
 
+    /// Takes off the rows from `at` on.
+    #[must_use]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        let entries = self.offsets[at];
+        let offsets = self.offsets[at..].iter().map(|offset| offset - entries).collect();
+        self.offsets.truncate(at + 1);
+        Self {
+            offsets,
+            columns: self.columns.split_off(entries),
+            values: self.values.split_off(entries),
+            labels: self.labels.split_off(at),
+        }
+    }
+
     /// Row `row` with its label.
     pub fn example(&self, row: usize) -> Example<'_> {
         let range = self.offsets[row]..self.offsets[row + 1];
@@ -215,6 +229,18 @@ mod tests {
         // The weights of one plane of 25 or so are not quite of deviation 1.
         assert!((deviation(0.0) - 1.0).abs() < 0.5, "{}", deviation(0.0));
         assert!((deviation(3.0) - 3.2).abs() < 0.5, "{}", deviation(3.0));
+    }
+
+    #[test]
+    fn rows_that_are_split_off_are_the_last_ones() {
+        let whole = MADE.make().unwrap();
+        let mut first = whole.clone();
+        let last = first.split_off(300);
+        first.check(100).unwrap();
+        last.check(100).unwrap();
+        let same =
+            |row: usize| if row < 300 { first.example(row) } else { last.example(row - 300) } == whole.example(row);
+        assert!((0..400).all(same) && first.labels.len() == 300 && last.labels.len() == 100);
     }
 
     #[test]

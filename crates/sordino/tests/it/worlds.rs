@@ -58,9 +58,9 @@ pub fn quadratic() -> Quadratic {
 /// A small ridge regression whose clients hold unequal numbers of rows: for methods that ascend a dual.
 pub fn ridge(clients: usize) -> Ridge {
     let made = Made { rows: 120, features: 40, nonzeros: 6, noise: 0.3, signs: true, seed: 8 };
-    // Client k has so many more than client 0 as it has numbers before it, as long as there are rows.
+    // Whoever comes first has more: in every turn one client less is dealt a row, until all are again.
     let mut shards: Vec<Vec<u32>> = vec![Vec::new(); clients];
-    let turns = (1..=clients).cycle().flat_map(|most| 0..most);
+    let turns = (1..=clients).rev().cycle().flat_map(|most| 0..most);
     (0..120).zip(turns).for_each(|(row, client)| shards[client].push(row));
     let train = Arc::new(made.make().unwrap());
     let deal = Deal::Shards(Arc::new(shards));

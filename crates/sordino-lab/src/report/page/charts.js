@@ -12,6 +12,7 @@ const insideFigures = [
   { column: "rate", title: "Learning rate", note: "of the round’s first step", show: digits, tick: tick.plain, stepped: true, zero: true },
   { column: "clip_fraction", title: "Clipped", note: "fraction of the round", show: percent, tick: tick.percent, zero: true },
   { column: "residual_norm", title: "Residual norm", note: "‖residual‖₂, mean over workers", show: digits, tick: tick.plain, log: true, zero: true },
+  { column: "duality_gap", title: "Duality gap", note: "of the training loss", show: digits, tick: tick.plain, log: true },
   { column: "epsilon", title: "Privacy spent", note: "ε", show: digits, tick: tick.plain, zero: true },
   { column: "reports", title: "Reports", note: "clients of the round", show: whole, tick: tick.plain, stepped: true, zero: true },
   { column: "client_loss_worst", title: "Loss of the worst tenth of clients", note: "nats per example", show: digits, tick: tick.plain, log: true },

@@ -6,6 +6,7 @@ const tableColumns = [
   { head: "train loss", pick: (s) => s.train_loss, show: digits, best: Math.min },
   { head: "worst tenth", pick: (s) => s.client_loss_worst, show: digits, best: Math.min },
   { head: "ε", pick: (s) => s.epsilon, show: digits, best: Math.min },
+  { head: "gap", pick: (s) => s.duality_gap, show: digits, best: Math.min },
   { head: "steps", pick: (s) => s.steps, show: whole, common: true },
   { head: "rounds", pick: (s) => s.rounds, show: whole },
   {
