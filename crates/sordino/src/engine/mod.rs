@@ -4,6 +4,7 @@ mod beside;
 mod evaluate;
 mod guard;
 mod memory;
+mod pipeline;
 mod premises;
 mod round;
 mod seats;
@@ -14,6 +15,7 @@ mod voice;
 mod worker;
 
 pub use beside::Lanes;
+pub use pipeline::{Seat, weigh};
 pub use premises::fingerprint;
 pub use seats::epoch_of;
 pub use session::{Parts, Session};

@@ -5,9 +5,11 @@
 //! comes with the gradient, what the gradient is of, and what happens to buffers. It keeps nothing that matters
 //! between calls, as any workload.
 
+mod delayed;
 mod micro_norms;
 mod per_sample;
 
+pub use delayed::Delayed;
 pub use micro_norms::{MICRO_NORMS, MicroNorms};
 pub use per_sample::PerSample;
 

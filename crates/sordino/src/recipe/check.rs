@@ -1,6 +1,7 @@
 //! Refusals: mixes that make no sense, each with its reason and a cure.
 
 mod federated;
+mod piped;
 mod private;
 
 use super::Recipe;
@@ -113,6 +114,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
         );
     }
     local(recipe, payload, &refuse)?;
+    piped::check(recipe, &refuse)?;
     federated::check(recipe, &*memory, &refuse)?;
     private::check(recipe, class, &refuse)
 }

@@ -49,6 +49,15 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("qsr", &["local.estimate=per_sampel(1)"], "did you mean `per_sample`"),
         ("qsr", &["local.estimate=per_sample(clip=0)"], "above 0"),
         ("qsr", &["local.estimate=3"], "an element"),
+        ("dsp", &["payload=gradient"], "offer displacement"),
+        ("dsp", &["participation=sampled(2)", "exchange=star"], "participation=everyone"),
+        ("dsp", &["privacy=gaussian", "exchange=gather"], "privacy=none"),
+        ("dsp", &["local=scaffold"], "local=descent"),
+        ("gpipe", &["local.estimate=micro_norms"], "local.estimate=plain"),
+        ("gpipe", &["optim.clip=1"], "clip and max_norm"),
+        ("gpipe", &["optim=mixclip"], "no mixclip"),
+        ("gpipe", &["placement.capacity=1"], "micro=1"),
+        ("pipeline-sync", &["placement.ring=true"], "ring=false"),
     ] {
         let message = refusal(row, sets);
         assert!(message.contains(hint), "{row} {sets:?}: {message}");
