@@ -10,7 +10,7 @@ use sordino::recipe::ROWS;
 use sordino::testing::Trial;
 use sordino::workload::{Quadratic, Split, Task};
 
-use crate::worlds::{Buffered, hashes, row};
+use crate::worlds::{Buffered, CHAIN, hashes, row};
 
 const ROUNDS: u64 = 20;
 const WORKERS: usize = 4;
@@ -29,15 +29,21 @@ fn settings(name: &str) -> (&'static [&'static str], u64) {
         "diloco" => (&["optim.rate=0.01"], 1000),
         // One step a round would leave a spring and a variate nothing to do.
         "fedavg" | "fedmom" | "fedprox" | "scaffold" => (&["optim.rate=0.1", "schedule.count=4"], 400),
+        "dsp" | "gpipe" | "pipeline-sync" => (&["optim.rate=0.1", "optim.momentum=0.5"], 400),
+        "ouroboros" => (&["optim.rate=0.02"], 400),
         _ => (&["optim.rate=0.1"], 400),
     }
 }
 
-/// What a row is traced on: a vector, or tensors where the method asks for a matrix.
+/// What a row is traced on: a vector, tensors where the method asks for a matrix, layers where it cuts between them.
 fn task(name: &str) -> &'static dyn Task {
     const VECTOR: Quadratic =
         Quadratic { dim: 96, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 };
-    if ["clars", "powersgd"].contains(&name) { &Buffered } else { &VECTOR }
+    match name {
+        "clars" | "powersgd" => &Buffered,
+        "dsp" | "gpipe" | "ouroboros" | "pipeline-sync" => &CHAIN,
+        _ => &VECTOR,
+    }
 }
 
 /// The trace of a row: its choices, the final loss, the bytes of the busiest worker, and a hash of the model a round.
@@ -51,7 +57,7 @@ fn trace(name: &str) -> String {
     let participation = recipe.participation().unwrap();
     let seats = participation.federated().then(|| participation.expected(WORKERS));
     let (sent, received) = ledger.busiest(WORKERS, seats);
-    let mut share = task.workload(participation.clients(WORKERS), SEED).unwrap();
+    let mut share = task.workload(recipe.clients(task, WORKERS).unwrap(), SEED).unwrap();
     let loss = share.evaluate(ranks[0].last(), &[], Split::Train).unwrap().unwrap().loss;
     let rounds = ranks[0].rounds.len();
     let mut text = format!("{name} {}\n", sets.join(" ")).replace(" \n", "\n");
@@ -86,7 +92,7 @@ fn a_trace_shows_that_the_rows_differ_and_that_they_learn() {
         assert!(traces[..i].iter().all(|b| body(a) != body(b)), "{a}");
     }
     for (row, t) in ROWS.iter().zip(&traces) {
-        let clients = crate::worlds::row(row.name, &[]).participation().unwrap().clients(WORKERS);
+        let clients = crate::worlds::row(row.name, &[]).clients(task(row.name), WORKERS).unwrap();
         let mut share = task(row.name).workload(clients, SEED).unwrap();
         let start = share.start(SEED).parameters;
         let first = share.evaluate(&start, &[], Split::Train).unwrap().unwrap().loss;

@@ -242,7 +242,11 @@ fn write(out: &mut Writer, way: Way, block: usize, token: Option<&Token>) {
 }
 
 fn read(bytes: &[u8]) -> Result<(Way, usize, Option<Token>)> {
-    let mut reader = Reader::open(bytes)?;
+    // What came whole and is no token is another word than the one that was due.
+    token(Reader::open(bytes)?).map_err(|e| Error::mismatch(format!("a token was due, another word came: {e}")))
+}
+
+fn token(mut reader: Reader) -> Result<(Way, usize, Option<Token>)> {
     let (way, block, real) = (reader.u8()?, reader.varint()?, reader.u8()?);
     let way = *Way::BOTH.get(way as usize).ok_or_else(|| Error::decode(format!("a token goes way {way} of two")))?;
     if real == 0 {
