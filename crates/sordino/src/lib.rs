@@ -57,6 +57,7 @@ pub mod local;
 pub mod optim;
 pub mod participation;
 pub mod payload;
+pub mod placement;
 pub mod privacy;
 pub mod recipe;
 pub mod schedule;

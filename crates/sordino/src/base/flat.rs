@@ -131,6 +131,12 @@ impl Layout {
         &self.0.ranges
     }
 
+    /// The layout of some of the parameter tensors, by their positions, in that order.
+    #[must_use]
+    pub fn part(&self, tensors: &[usize]) -> Self {
+        Self::new(tensors.iter().filter_map(|i| self.0.parameters.get(*i)).cloned())
+    }
+
     /// Refuses a vector that is not of this layout's length.
     pub fn expect(&self, what: &str, vector: &[f32]) -> Result<()> {
         if vector.len() == self.len() {

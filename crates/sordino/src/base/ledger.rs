@@ -35,6 +35,10 @@ pub enum Purpose {
     Buffers,
     /// A named aside that travels beside the payload.
     Aside(Cow<'static, str>),
+    /// What a block of a cut network tells the next one.
+    Activations,
+    /// What a block of a cut network tells the one before: the gradient of the loss by what it was told.
+    Errors,
     /// Averages made only to look at the model. Shown apart, not part of training's bytes.
     Evaluate,
     /// Decisions of rank 0 that the others follow, such as stopping at a target. Shown apart like `Evaluate`.
@@ -55,6 +59,8 @@ impl std::fmt::Display for Purpose {
             Self::Residual => f.write_str("residual"),
             Self::Buffers => f.write_str("buffers"),
             Self::Aside(name) => write!(f, "aside:{name}"),
+            Self::Activations => f.write_str("activations"),
+            Self::Errors => f.write_str("errors"),
             Self::Evaluate => f.write_str("evaluate"),
             Self::Control => f.write_str("control"),
         }
@@ -69,6 +75,8 @@ impl std::str::FromStr for Purpose {
             "payload" => Self::Payload,
             "residual" => Self::Residual,
             "buffers" => Self::Buffers,
+            "activations" => Self::Activations,
+            "errors" => Self::Errors,
             "evaluate" => Self::Evaluate,
             "control" => Self::Control,
             _ => match text.strip_prefix("aside:") {
@@ -187,7 +195,9 @@ mod tests {
 
     #[test]
     fn purposes_have_names_and_back() {
-        for p in [Purpose::Payload, Purpose::Aside("norms".into()), Purpose::Control] {
+        for p in
+            [Purpose::Payload, Purpose::Aside("norms".into()), Purpose::Control, Purpose::Activations, Purpose::Errors]
+        {
             assert_eq!(p.to_string().parse::<Purpose>().unwrap(), p);
         }
         assert!("bytes".parse::<Purpose>().is_err());

@@ -9,5 +9,5 @@ pub mod wire;
 pub use error::{Error, Kind, Result};
 pub use flat::{Aside, Layout, Role, State, Tensor};
 pub use ledger::{Ledger, Link, Party, Purpose};
-pub use rng::{Stream, Use};
+pub use rng::{Cursor, Stream, Use};
 pub use wire::{Reader, Writer};

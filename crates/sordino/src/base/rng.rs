@@ -209,6 +209,38 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Where the cursor stands.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { next: self.next, spare: self.spare }
+    }
+
+    /// The same stream with its cursor there: what one part of a program has drawn, another goes on from.
+    #[must_use]
+    pub fn at(self, cursor: Cursor) -> Self {
+        Self { next: cursor.next, spare: cursor.spare, ..self }
+    }
+}
+
+/// How far a stream has been drawn from. The default is its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    next: u64,
+    spare: Option<u32>,
+}
+
+impl Cursor {
+    /// The cursor as two numbers, for a message or a checkpoint.
+    pub fn numbers(self) -> [u64; 2] {
+        [self.next, self.spare.map_or(0, |half| u64::from(half) + 1)]
+    }
+
+    /// Back from [`Cursor::numbers`].
+    pub fn of([next, spare]: [u64; 2]) -> Self {
+        Self { next, spare: spare.checked_sub(1).map(|half| half as u32) }
+    }
+}
+
 #[inline]
 fn unit(bits: u32) -> f32 {
     (bits >> 8) as f32 * (1.0 / 16_777_216.0)
@@ -237,6 +269,18 @@ mod tests {
         let mut c = Stream::new(7, Use::Encode, 3, 11);
         let (low, high) = b.pair_at(0);
         assert_eq!((c.uniform(), c.uniform()), (low, high));
+    }
+
+    #[test]
+    fn a_cursor_goes_on_where_it_was_taken() {
+        let mut a = Stream::new(7, Use::Noise, 3, 11);
+        for _ in 0..20 {
+            let mut b = Stream::new(7, Use::Noise, 3, 11).at(Cursor::of(a.cursor().numbers()));
+            let next = |s: &mut Stream| (s.next_u32(), s.next_u64(), s.normal(), s.uniform(), s.uniform());
+            assert_eq!(next(&mut b), next(&mut a));
+            assert_eq!(a, b);
+        }
+        assert_ne!(a.cursor(), Cursor::default());
     }
 
     #[test]

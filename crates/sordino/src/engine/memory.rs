@@ -35,7 +35,9 @@ impl Worker {
         if let Some(guard) = &self.guard {
             state.put_all("privacy", part(&|s| guard.save(s)));
         }
-        state.put_all("local", part(&|s| self.local.save(s)));
+        let mut local = State::default();
+        self.local.save(&mut local)?;
+        state.put_all("local", local);
         self.clients.each(&mut |client, theirs| {
             state.put_all(&format!("clients/{client}"), theirs.clone());
             Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::beside::Lanes;
 use super::errand::{Word, confirm, listen};
 use super::evaluate::Gap;
+use super::pipeline::{Piped, Seat, Share};
 use super::round;
 use super::told::Told;
 use super::worker::Worker;
@@ -13,12 +14,13 @@ use crate::base::{Result, State};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
 use crate::exchange::{Attack, Exchange};
-use crate::fabric::{Clock, Port};
+use crate::fabric::{Clock, Group, Meter, Port, Shared};
 use crate::feedback::Feedback;
 use crate::local::{Local, Meeting};
 use crate::optim::{Chain, Optimizer};
 use crate::participation::Participation;
 use crate::payload::Payload;
+use crate::placement::Placement;
 use crate::privacy::Mechanism;
 use crate::schedule::Schedule;
 use crate::staleness::Staleness;
@@ -62,6 +64,8 @@ pub struct Parts {
     pub privacy: Option<Box<dyn Mechanism>>,
     /// What a meeting does to buffers.
     pub buffers: Buffers,
+    /// Where the layers live.
+    pub placement: Placement,
     /// Time, as an argument.
     pub clock: Arc<dyn Clock>,
     /// A hash of all the choices, which every rank must share.
@@ -72,15 +76,64 @@ pub struct Parts {
 ///
 /// `round` does everything. A caller that owns its loop uses `open`, makes its own steps from `worker().point()`,
 /// writes what it found into `worker().offer()` (or moves `point`, for parameters), and calls `close`.
+///
+/// In a pipelined run the worker is one of the ranks that hold the same blocks, and `port` is that group's; all ranks
+/// meet at [`Session::everyone`].
 pub struct Session {
     worker: Worker,
     port: Box<dyn Port>,
+    seated: Option<(Seat, Shared)>,
 }
 
 impl Session {
-    /// Joins a worker and its port.
+    /// Joins a worker that holds the whole network and its port.
     pub fn new(worker: Worker, port: Box<dyn Port>) -> Self {
-        Self { worker, port }
+        Self { worker, port, seated: None }
+    }
+
+    /// The session of the rank at `port`, at the start of a run of `total` steps (if that is known) on `workload`, which
+    /// holds everybody's rows; and what its rounds are made on: the workload, or this rank's blocks of it.
+    pub fn join(
+        mut parts: Parts,
+        workload: Box<dyn Workload>,
+        port: Box<dyn Port>,
+        seed: u64,
+        total: Option<u64>,
+    ) -> Result<(Self, Box<dyn Workload>)> {
+        let (rank, ranks) = (port.rank(), port.size());
+        let Placement::Pipeline(pipeline) = &parts.placement else {
+            let worker = Worker::new(parts, &*workload, seed, rank, ranks, total);
+            return Ok((Self::new(worker, port), workload));
+        };
+        let seat = Seat::new(pipeline, &*workload, rank, ranks)?;
+        let shared = Shared::new(port);
+        parts.local = Box::new(Piped::new(&mut parts, &seat, &*workload, shared.clone(), seed, total)?);
+        let group = Group::new(shared.clone(), seat.group(ranks))?;
+        let share: Box<dyn Workload> = Box::new(Share::new(workload, seat.clone()));
+        let worker = Worker::new(parts, &*share, seed, group.rank(), group.size(), total);
+        Ok((Self { worker, port: Box::new(group), seated: Some((seat, shared)) }, share))
+    }
+
+    /// Where this rank stands, in a pipelined run.
+    pub fn seat(&self) -> Option<&Seat> {
+        self.seated.as_ref().map(|(seat, _)| seat)
+    }
+
+    /// The port to all ranks, once what is on its way between them has been taken in: for words that all of them say.
+    pub fn everyone(&mut self) -> Result<&mut dyn Port> {
+        self.worker.quiet()?;
+        match &mut self.seated {
+            Some((_, shared)) => Ok(shared),
+            None => Ok(&mut *self.port),
+        }
+    }
+
+    /// Lends what a metering port has counted, if there is one.
+    pub fn metered<T>(&mut self, with: impl FnOnce(&mut Meter) -> T) -> Option<T> {
+        match &self.seated {
+            Some((_, shared)) => shared.metered(with),
+            None => self.port.meter().map(with),
+        }
     }
 
     /// The worker.
@@ -160,9 +213,13 @@ impl Session {
         round::close(&mut self.worker, &mut *self.port, flags)
     }
 
-    /// The model and buffers that an evaluation uses; a collective call.
+    /// The model and buffers that an evaluation uses; a collective call. Of a pipelined network rank 0 has the whole,
+    /// the others their blocks.
     pub fn evaluated(&mut self, workload: &mut dyn Workload) -> Result<Start> {
-        self.worker.evaluated(&mut *self.port, workload)
+        let found = self.worker.evaluated(&mut *self.port, workload)?;
+        let Some((seat, shared)) = &mut self.seated else { return Ok(found) };
+        self.worker.quiet()?;
+        Ok(Start { parameters: seat.collect(shared, &found.parameters)?, ..found })
     }
 
     /// This rank's part of the duality gap at `model`, what an evaluation uses, where local work can tell it.

@@ -83,10 +83,13 @@ impl Worker {
             layout: &self.layout,
         };
         self.spent = self.local.spend(&mut ground, &mut self.point, &mut self.buffers, &mut self.offer, steps)?;
-        if !self.seats.clients {
+        let waited = self.local.talked();
+        if !self.seats.clients && waited.is_none() {
             self.clock.worked(client, self.round, steps);
         }
-        self.times.compute += self.clock.now() - began;
+        let waited = waited.unwrap_or(0.0);
+        self.times.close += waited;
+        self.times.compute += self.clock.now() - began - waited;
         self.times.cpu += self.clock.cpu() - cpu;
         Ok(())
     }

@@ -280,6 +280,11 @@ impl Worker {
         self.payload
     }
 
+    /// Takes in what is on its way to this rank, so that other words can be heard.
+    pub(super) fn quiet(&mut self) -> Result<()> {
+        self.local.quiet()
+    }
+
     pub(super) fn frame(&self, flags: u8) -> Frame {
         Frame { round: self.round, silence: self.silence, flags }
     }
@@ -434,6 +439,10 @@ impl Worker {
         self.round += 1;
         self.step += self.silence;
         self.draws += self.silence;
+        if self.total.is_some_and(|total| self.step >= total) {
+            // Nobody leaves while something is on its way to it.
+            self.local.quiet()?;
+        }
         self.clock.advance(self.seats.seconds);
         self.times.waited += self.seats.seconds;
         self.talked_since(began);

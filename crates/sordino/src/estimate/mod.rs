@@ -5,11 +5,13 @@
 //! comes with the gradient, what the gradient is of, and what happens to buffers. It keeps nothing that matters
 //! between calls, as any workload, unless it says what it remembers and saves it.
 
+mod delayed;
 mod micro_norms;
 mod per_sample;
 mod variance_reduced;
 mod zeroth_order;
 
+pub use delayed::Delayed;
 pub use micro_norms::{MICRO_NORMS, MicroNorms};
 pub use per_sample::PerSample;
 pub use variance_reduced::{Saga, Svrg};

@@ -1,12 +1,14 @@
 //! Ports: how bytes get from one rank to another. Every collective stands on two verbs.
 
 mod faulty;
+mod group;
 mod held;
 mod metered;
 mod sim;
 mod threads;
 
 pub use faulty::{Fault, Faulty};
+pub use group::{Group, Shared};
 pub use metered::{Meter, Metered};
 pub use sim::{SimClock, SimPort, World, simulate};
 pub use threads::{ThreadPort, connect, on_threads};
@@ -44,6 +46,9 @@ pub trait Clock: Send + Sync {
     /// The calling rank has spent `steps` local steps for a client in a round; told once per client and round. A
     /// virtual clock moves by what they take.
     fn worked(&self, _client: u64, _round: u64, _steps: u64) {}
+
+    /// The calling rank, as `worker`, has done this fraction of the work of a step. A virtual clock moves by what it takes.
+    fn laboured(&self, _worker: u64, _step: u64, _fraction: f64) {}
 
     /// Seconds after the round's start at which each asked client's report would be in, infinite where the client
     /// fails; `None` on a clock that cannot foresee it.

@@ -97,6 +97,10 @@ impl Clock for SimClock {
         self.advance(seconds);
     }
 
+    fn laboured(&self, worker: u64, step: u64, fraction: f64) {
+        self.advance(fraction * self.world.pace(worker, step));
+    }
+
     fn reports(&self, round: u64, asked: &[Trip]) -> Option<Vec<f64>> {
         Some(asked.iter().map(|trip| self.world.report(round, trip)).collect())
     }

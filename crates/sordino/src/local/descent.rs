@@ -51,20 +51,6 @@ impl Descent {
         self.prox = mu as f32;
         self
     }
-
-    fn step(&mut self, ground: &mut Ground, step: u64, point: &mut [f32]) {
-        if self.prox > 0.0 {
-            for ((g, x), x0) in self.gradient.iter_mut().zip(&*point).zip(&self.start) {
-                *g += self.prox * (x - x0);
-            }
-        }
-        let rate = ground.optimizer.anneal.rate(step);
-        self.update.clear();
-        self.update.extend_from_slice(&self.gradient);
-        let at = At::new(point, &self.gradient, rate, step, ground.layout).beside(ground.workload.asides());
-        ground.optimizer.chain.apply(&at, &mut self.update);
-        flat::subtract(point, &self.update);
-    }
 }
 
 impl Local for Descent {
@@ -76,28 +62,25 @@ impl Local for Descent {
         offer: &mut [f32],
         steps: u64,
     ) -> Result<Spent> {
-        self.gradient.resize(point.len(), 0.0);
-        if self.prox > 0.0 {
-            self.start.clear();
-            self.start.extend_from_slice(point);
-        }
+        let mut gradient = std::mem::take(&mut self.gradient);
+        gradient.resize(point.len(), 0.0);
+        self.begin(point);
         let (mut loss, mut asides) = (0.0, self.asides(ground.workload));
         for i in 0..steps {
             let draw = ground.draws(i, self.batch);
-            loss += ground.workload.gradient(point, buffers, &draw, &mut self.gradient)?;
+            loss += ground.workload.gradient(point, buffers, &draw, &mut gradient)?;
             for (sum, aside) in asides.iter_mut().zip(ground.workload.asides()) {
                 flat::add(&mut sum.values, &aside.values);
             }
-            if !self.raw {
-                self.step(ground, ground.at(i, steps), point);
-            }
-            let found = if self.raw { &self.gradient } else { &self.update };
+            let found =
+                if self.raw { &gradient } else { self.step(ground, ground.at(i, steps), point, &mut gradient)? };
             if i == 0 {
                 offer.copy_from_slice(found);
             } else {
                 flat::add(offer, found);
             }
         }
+        self.gradient = gradient;
         if self.raw && steps > 1 {
             flat::divide(offer, steps as f32);
             for aside in &mut asides {
@@ -110,6 +93,28 @@ impl Local for Descent {
             clipped_rows: ground.workload.clipped_rows(),
             asides,
         })
+    }
+
+    fn begin(&mut self, point: &[f32]) {
+        if self.prox > 0.0 {
+            self.start.clear();
+            self.start.extend_from_slice(point);
+        }
+    }
+
+    fn step(&mut self, ground: &mut Ground, step: u64, point: &mut [f32], gradient: &mut [f32]) -> Result<&[f32]> {
+        if self.prox > 0.0 {
+            for ((g, x), x0) in gradient.iter_mut().zip(&*point).zip(&self.start) {
+                *g += self.prox * (x - x0);
+            }
+        }
+        let rate = ground.optimizer.anneal.rate(step);
+        self.update.clear();
+        self.update.extend_from_slice(gradient);
+        let at = At::new(point, gradient, rate, step, ground.layout).beside(ground.workload.asides());
+        ground.optimizer.chain.apply(&at, &mut self.update);
+        flat::subtract(point, &self.update);
+        Ok(&self.update)
     }
 
     fn asides(&self, workload: &dyn Workload) -> Vec<Aside> {

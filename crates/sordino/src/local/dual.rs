@@ -148,10 +148,11 @@ impl Local for Dual {
         vec![(DUALS, &mut self.duals)]
     }
 
-    fn save(&self, state: &mut State) {
+    fn save(&mut self, state: &mut State) -> Result<()> {
         if !self.duals.is_empty() {
             state.put(DUALS, &self.duals);
         }
+        Ok(())
     }
 
     fn load(&mut self, state: &State, _: &Layout) -> Result<()> {

@@ -95,6 +95,24 @@ pub trait Local: Send {
         0.0
     }
 
+    /// Silent steps begin at this point, for a caller that finds the gradients and asks for [`Local::step`].
+    fn begin(&mut self, _point: &[f32]) {}
+
+    /// One step along a gradient that the caller has found: moves `point` and gives what was subtracted from it.
+    fn step(&mut self, _: &mut Ground, _step: u64, _point: &mut [f32], _gradient: &mut [f32]) -> Result<&[f32]> {
+        Err(Error::request("these local steps find their gradients by themselves; set local=descent"))
+    }
+
+    /// Takes in what is on its way to this rank, where it talks while it works, so that other words can be heard.
+    fn quiet(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Where it talks while it works: seconds spent waiting since the last call; the clock knows of the work already.
+    fn talked(&mut self) -> Option<f64> {
+        None
+    }
+
     /// The lists that travel beside every offer, as zeros: the same on every rank, in every round.
     fn asides(&self, _workload: &dyn Workload) -> Vec<Aside> {
         Vec::new()
@@ -127,7 +145,9 @@ pub trait Local: Send {
     }
 
     /// Puts what is remembered between rounds into `state`, what belongs to the client included.
-    fn save(&self, _state: &mut State) {}
+    fn save(&mut self, _state: &mut State) -> Result<()> {
+        Ok(())
+    }
 
     /// Takes it back.
     fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {

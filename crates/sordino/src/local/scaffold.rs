@@ -117,12 +117,13 @@ impl Local for Scaffold {
         vec![(CONTROL, &mut self.mine)]
     }
 
-    fn save(&self, state: &mut State) {
+    fn save(&mut self, state: &mut State) -> Result<()> {
         for (name, vector) in [("mine", &self.mine), ("common", &self.common)] {
             if !vector.is_empty() {
                 state.put(name, vector);
             }
         }
+        Ok(())
     }
 
     fn load(&mut self, state: &State, _: &Layout) -> Result<()> {

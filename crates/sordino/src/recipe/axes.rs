@@ -5,8 +5,8 @@ use crate::exchange::{Attack, lying};
 use crate::grammar::{Element, Entry, Key, Listing, unknown};
 use crate::optim::{CURVES, PROXES};
 use crate::{
-    aggregate, buffers, compress, estimate, exchange, fabric, feedback, local, optim, participation, payload, privacy,
-    schedule, staleness, topology,
+    aggregate, buffers, compress, estimate, exchange, fabric, feedback, local, optim, participation, payload,
+    placement, privacy, schedule, staleness, topology,
 };
 
 /// One axis.
@@ -198,7 +198,7 @@ pub const AXES: &[Axis] = &[
         name: "placement",
         about: "where the layers live",
         neutral: "replicate",
-        elements: || vec![only("replicate", "every worker holds the whole network")],
+        elements: || list(placement::ENTRIES),
         common: &[],
     },
 ];

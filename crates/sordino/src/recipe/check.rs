@@ -2,6 +2,7 @@
 
 mod dual;
 mod federated;
+mod piped;
 mod private;
 mod served;
 
@@ -126,6 +127,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     if recipe.choice("local")?.name == "dual" {
         dual::check(recipe, payload, class, &refuse)?;
     }
+    piped::check(recipe, &refuse)?;
     federated::check(recipe, &*memory, &refuse)?;
     served::check(recipe, payload, &*memory, &refuse)?;
     private::check(recipe, class, &refuse)

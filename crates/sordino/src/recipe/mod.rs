@@ -5,6 +5,7 @@ mod axes;
 mod budget;
 mod check;
 mod named;
+mod place;
 
 pub use auto::Defaults;
 pub use axes::{AXES, Axis, NESTED, flips};
@@ -25,8 +26,8 @@ use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::workload::Workload;
 use crate::{
-    aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, privacy, schedule, staleness,
-    topology,
+    aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, placement, privacy,
+    schedule, staleness, topology,
 };
 
 /// One choice per axis.
@@ -209,6 +210,7 @@ impl Recipe {
             outer: optim::build_outer(self.choice("outer")?)?,
             privacy: privacy::build(self.choice("privacy")?)?,
             buffers: buffers::build(self.choice("buffers")?)?,
+            placement: placement::build(self.choice("placement")?)?,
             clock,
             fingerprint: fingerprint(&self.to_toml()),
         })

@@ -237,6 +237,15 @@ pub const ROWS: &[Row] = &[
         notes: "Each worker hides its own rows from everybody, the other workers included.",
     },
     Row {
+        name: "dsp",
+        about: "blocks of layers on a pipeline of workers that wait for nobody: each learns from errors some batches old",
+        paper: "DSP, arXiv 1909.02625 (CVPR 2020)",
+        choices: &[("payload", "auto"), ("exchange", "auto"), ("placement", "pipeline(capacity=1, stale=recompute)")],
+        notes: "One batch waits on every link; a block passes an old batch again at the weights of the day. The rate of the \
+                first block is that of all (the authors' predecessor doubles it). A network with batch normalisation is \
+                refused.",
+    },
+    Row {
         name: "ef-sgd",
         about: "scaled sign both ways with error feedback on workers and server",
         paper: "EF-signSGD, arXiv 1901.09847; the baseline of SAEF, arXiv 2008.05823",
@@ -349,6 +358,13 @@ pub const ROWS: &[Row] = &[
         notes: "No bias correction; tau 0.001 and the betas are the paper's, the server rate is to be tuned.",
     },
     Row {
+        name: "gpipe",
+        about: "blocks of layers on a pipeline of workers: a batch in eight parts that follow one another, one step",
+        paper: "GPipe, arXiv 1811.06965 (NeurIPS 2019)",
+        choices: &[("payload", "auto"), ("exchange", "auto"), ("placement", "pipeline(capacity=0, micro=8)")],
+        notes: "Exact back-propagation to rounding. Passes are kept; the paper makes them again to save memory.",
+    },
+    Row {
         name: "lamb",
         about: "large batches with Adam: every tensor steps by the rate times its norm",
         paper: "LAMB, arXiv 1904.00962 (ICLR 2020)",
@@ -393,6 +409,20 @@ pub const ROWS: &[Row] = &[
         notes: "3, 5 or 9 levels; bucket 2048 and the recursive construction are from memory of the paper.",
     },
     Row {
+        name: "ouroboros",
+        about: "blocks of layers in a ring of workers, first and last on one: errors are an iteration old at every link",
+        paper: "Ouroboros, arXiv 1909.06695 (NeurIPS 2019)",
+        choices: &[
+            ("optim", "adam"),
+            ("payload", "auto"),
+            ("exchange", "auto"),
+            ("placement", "pipeline(capacity=1, stale=stash, ring=true)"),
+        ],
+        notes: "K blocks on K - 1 workers. Passes are kept, so that a gradient is of one old point; what the first and the \
+                last block share takes one step along the sum of both. Adam as in the paper's experiments; its warm-up is \
+                left open.",
+    },
+    Row {
         name: "parallel-clip",
         about: "synchronous SGD clipped by the norm of the averaged gradient",
         paper: "baseline of CELGC, arXiv 2205.05040",
@@ -412,6 +442,13 @@ pub const ROWS: &[Row] = &[
         ],
         notes: "The paper's threshold is epsilon/(2 beta) of a target and a smoothness nobody knows; auto is ours: what eight \
                 steps along gradients of the task's usual size go.",
+    },
+    Row {
+        name: "pipeline-sync",
+        about: "the reference of pipelines: blocks of layers, one batch at a time, exact back-propagation",
+        paper: "none",
+        choices: &[("payload", "auto"), ("exchange", "auto"), ("placement", "pipeline(capacity=0)")],
+        notes: "One worker works while the others wait.",
     },
     Row {
         name: "post-local-sgd",

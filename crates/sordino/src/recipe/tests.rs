@@ -78,6 +78,15 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("sync-sgd", &["optim.prox=box(1, 0)"], "nothing lies between"),
         ("scaffold", &["optim.prox=l1"], "without clip, max_norm, decay or prox"),
         ("sync-sgd", &["compress=span(5000)"], "at most 1024"),
+        ("dsp", &["payload=gradient"], "offer displacement"),
+        ("dsp", &["participation=sampled(2)", "exchange=star"], "participation=everyone"),
+        ("dsp", &["privacy=gaussian", "exchange=gather"], "privacy=none"),
+        ("dsp", &["local=scaffold"], "local=descent"),
+        ("gpipe", &["local.estimate=micro_norms"], "local.estimate=plain"),
+        ("gpipe", &["optim.clip=1"], "clip and max_norm"),
+        ("gpipe", &["optim=mixclip"], "no mixclip"),
+        ("gpipe", &["placement.capacity=1"], "micro=1"),
+        ("pipeline-sync", &["placement.ring=true"], "ring=false"),
     ] {
         let message = refusal(row, sets);
         assert!(message.contains(hint), "{row} {sets:?}: {message}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::{Ledger, Result, State};
-use crate::engine::{Session, Told, Worker};
+use crate::engine::{Seat, Session, Told};
 use crate::fabric::{
     Clock, Medium, Metered, Port, SimClock, SimPort, Still, ThreadPort, World, connect, on_threads, simulate,
 };
@@ -38,7 +38,7 @@ pub struct Round {
     pub given: Vec<f32>,
     /// What this rank was understood to have said.
     pub said: Vec<f32>,
-    /// The model after the round.
+    /// The model after the round; of a pipelined network the whole.
     pub model: Vec<f32>,
     /// The buffers after the round.
     pub buffers: Vec<f32>,
@@ -55,6 +55,8 @@ pub struct Rank {
     pub rounds: Vec<Round>,
     /// What this rank sent.
     pub ledger: Ledger,
+    /// Where this rank stands, in a pipelined run.
+    pub seat: Option<Seat>,
 }
 
 impl Rank {
@@ -82,11 +84,9 @@ impl<'a> Trial<'a> {
 
     fn timed(&self, port: Box<dyn Port>, clock: Arc<dyn Clock>) -> Result<(Session, Box<dyn Workload>)> {
         recipe::check(self.recipe)?;
-        let (rank, parts) = (port.rank(), self.recipe.build(clock)?);
-        let workload = self.task.workload(parts.participation.clients(self.workers), self.seed)?;
-        let workload = self.recipe.wrap(workload)?;
-        let worker = Worker::new(parts, &*workload, self.seed, rank, self.workers, Some(self.steps));
-        Ok((Session::new(worker, port), workload))
+        let parts = self.recipe.build(clock)?;
+        let workload = self.task.workload(self.recipe.clients(self.task, self.workers)?, self.seed)?;
+        Session::join(parts, self.recipe.wrap(workload)?, port, self.seed, Some(self.steps))
     }
 
     /// Runs `work` with every rank's session, over ports that `wrap` may decorate; results in rank order.
@@ -104,7 +104,7 @@ impl<'a> Trial<'a> {
 
     /// The whole run over ports that `wrap` may decorate, kept round by round; results in rank order.
     pub fn over(&self, wrap: impl Fn(ThreadPort) -> Box<dyn Port>) -> Result<Vec<Rank>> {
-        self.with(wrap, |session, workload| self.keep(session, workload, None))
+        self.with(wrap, |session, workload| self.keep(session, workload, None)).map(assembled)
     }
 
     /// The whole run, metered and kept round by round, in a simulated world where the recipe asks for one; results in
@@ -138,6 +138,7 @@ impl<'a> Trial<'a> {
             let (session, workload) = self.timed(port, clock)?;
             self.keep(session, workload, from.map(|states| &states[rank]))
         })
+        .map(assembled)
     }
 
     fn keep(&self, mut session: Session, mut workload: Box<dyn Workload>, from: Option<&State>) -> Result<Rank> {
@@ -163,7 +164,28 @@ impl<'a> Trial<'a> {
                 state,
             });
         }
-        let ledger = session.port().meter().map(|meter| meter.ledger.clone()).unwrap_or_default();
-        Ok(Rank { start, rounds, ledger })
+        let ledger = session.metered(|meter| meter.ledger.clone()).unwrap_or_default();
+        Ok(Rank { start, rounds, ledger, seat: session.seat().cloned() })
     }
+}
+
+/// Puts the whole network of every copy together from what its workers hold, at the start and after every round.
+fn assembled(mut ranks: Vec<Rank>) -> Vec<Rank> {
+    let parts = ranks.clone();
+    for rank in &mut ranks {
+        let Some(seat) = &rank.seat else { continue };
+        let whole = |of: &dyn Fn(&Rank) -> Vec<f32>| {
+            let mut whole = vec![0.0; seat.whole().len()];
+            let copy = parts.iter().filter_map(|part| Some((part.seat.as_ref()?, part)));
+            for (theirs, part) in copy.filter(|(theirs, _)| theirs.copy() == seat.copy()) {
+                theirs.put(&of(part), &mut whole);
+            }
+            whole
+        };
+        rank.start = whole(&|part| part.start.clone());
+        for (i, round) in rank.rounds.iter_mut().enumerate() {
+            round.model = whole(&|part| part.rounds[i].model.clone());
+        }
+    }
+    ranks
 }

@@ -1,18 +1,24 @@
 //! What is trained: the [`Workload`] contract, and worlds that need no framework.
 
+mod chain;
 mod logistic;
 mod polynomial;
 mod quadratic;
 mod ridge;
 mod rows;
 mod sparse;
+mod stage;
 
+pub use chain::Chain;
 pub use logistic::Logistic;
 pub use polynomial::Polynomial;
 pub use quadratic::{Bowl, Bowls, Quadratic};
 pub use ridge::Ridge;
 pub use rows::{Deal, Rows};
 pub use sparse::{Example, Made, SparseRows};
+pub use stage::{Back, Flow, Piece, Stage};
+
+use std::ops::Range;
 
 use crate::base::{Aside, Error, Layout, Result, State, Stream, Use};
 
@@ -160,6 +166,19 @@ pub trait Workload: Send {
         &[]
     }
 
+    /// A network as layers that follow one another, between any two of which it can be cut: for each, the positions in
+    /// the layout of the parameter tensors it uses. A tensor may be used by several. Empty where there is no cutting.
+    fn layers(&self) -> Vec<Vec<usize>> {
+        Vec::new()
+    }
+
+    /// The layers of a range, to be run by themselves.
+    fn stage(&self, _layers: Range<usize>) -> Result<Box<dyn Stage>> {
+        Err(Error::request(
+            "this problem is not a network of layers, so it cannot be cut into blocks; set placement=replicate",
+        ))
+    }
+
     /// How many rows had their gradients shortened by clipping since the last call.
     fn clipped_rows(&mut self) -> u64 {
         0
@@ -234,6 +253,11 @@ pub trait Task: Sync {
     /// The problem dealt to `clients` clients (the workers, where all of them take part). Every rank makes its own, with
     /// the same layout and start.
     fn workload(&self, clients: usize, seed: u64) -> Result<Box<dyn Workload>>;
+
+    /// How many layers its network can be cut into, however its rows are dealt; 0 where there is no cutting.
+    fn layers(&self) -> Result<usize> {
+        Ok(0)
+    }
 
     /// Training rows over all clients; 1 where rows have no meaning.
     fn rows(&self) -> usize {

@@ -10,7 +10,7 @@ use sordino::recipe::{ROWS, Recipe};
 use sordino::testing::{Served, Trial};
 use sordino::workload::{Quadratic, Split, Task};
 
-use crate::worlds::{Buffered, hashes, row, served, with_duals};
+use crate::worlds::{Buffered, CHAIN, hashes, row, served, with_duals};
 
 const ROUNDS: u64 = 20;
 const WORKERS: usize = 4;
@@ -32,15 +32,22 @@ fn settings(name: &str) -> (&'static [&'static str], u64) {
         "fedavg" | "fedmom" | "fedprox" | "scaffold" => (&["optim.rate=0.1", "schedule.count=4"], 400),
         // A rate for gradients, over d.
         "zo-proxsaga" | "zo-proxsgd" | "zo-proxsvrg" | "zo-seeded" => (&["optim.rate=0.002"], 400),
+        "dsp" | "gpipe" | "pipeline-sync" => (&["optim.rate=0.1", "optim.momentum=0.5"], 400),
+        "ouroboros" => (&["optim.rate=0.02"], 400),
         _ => (&["optim.rate=0.1"], 400),
     }
 }
 
-/// What a row is traced on: a vector, or tensors where the method asks for a matrix, or a problem with a dual.
+/// What a row is traced on: a vector, tensors where the method asks for a matrix, layers where it cuts between
+/// them, or a problem with a dual.
 fn task(name: &str) -> &'static dyn Task {
     const VECTOR: Quadratic =
         Quadratic { dim: 96, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 };
-    let task: &'static dyn Task = if ["clars", "powersgd"].contains(&name) { &Buffered } else { &VECTOR };
+    let task: &'static dyn Task = match name {
+        "clars" | "powersgd" => &Buffered,
+        "dsp" | "gpipe" | "ouroboros" | "pipeline-sync" => &CHAIN,
+        _ => &VECTOR,
+    };
     with_duals(&Recipe::named(name).unwrap(), task)
 }
 
@@ -80,7 +87,7 @@ fn trace(name: &str) -> String {
     let participation = recipe.participation().unwrap();
     let seats = participation.federated().then(|| participation.expected(WORKERS));
     let (sent, received) = ledger.busiest(WORKERS, seats);
-    let mut share = task.workload(participation.clients(WORKERS), SEED).unwrap();
+    let mut share = task.workload(recipe.clients(task, WORKERS).unwrap(), SEED).unwrap();
     let loss = share.evaluate(ranks[0].last(), &[], Split::Train).unwrap().unwrap().loss;
     let rounds = ranks[0].rounds.len();
     let mut text = format!("{name} {}\n", sets.join(" ")).replace(" \n", "\n");
@@ -115,7 +122,7 @@ fn a_trace_shows_that_the_rows_differ_and_that_they_learn() {
         assert!(traces[..i].iter().all(|b| body(a) != body(b)), "{a}");
     }
     for (row, t) in ROWS.iter().zip(&traces) {
-        let clients = crate::worlds::row(row.name, &[]).participation().unwrap().clients(WORKERS);
+        let clients = crate::worlds::row(row.name, &[]).clients(task(row.name), WORKERS).unwrap();
         let mut share = task(row.name).workload(clients, SEED).unwrap();
         let start = share.start(SEED).parameters;
         let first = share.evaluate(&start, &[], Split::Train).unwrap().unwrap().loss;

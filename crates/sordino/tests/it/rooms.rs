@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("optim", &[]),
     ("participation", &[]),
     ("payload", &[]),
+    ("placement", &[]),
     ("privacy", &[]),
     ("recipe", ALL_AXES),
     ("schedule", &[]),
@@ -45,6 +46,7 @@ const ALL_AXES: &[&str] = &[
     "optim",
     "participation",
     "payload",
+    "placement",
     "privacy",
     "schedule",
     "staleness",
@@ -77,6 +79,7 @@ const NO_LEAVES: &[&str] = &[
     "optim/outer.rs",
     "workload/rows.rs",
     "workload/sparse.rs",
+    "workload/stage.rs",
 ];
 
 const HEADINGS: &[&str] = &[

@@ -8,7 +8,7 @@ use sordino::base::{Layout, Party, Role, Stream, Tensor, Use, flat};
 use sordino::fabric::{Meter, Port, Tag, ThreadPort};
 use sordino::recipe::{Defaults, ROWS, Recipe, Row, check};
 use sordino::workload::{
-    Deal, Draw, Logistic, Made, Metrics, Part, Quadratic, Ridge, SparseRows, Split, Start, Task, Workload,
+    Chain, Deal, Draw, Logistic, Made, Metrics, Part, Quadratic, Ridge, SparseRows, Split, Start, Task, Workload,
 };
 
 use crate::oracle::problem::Problem;
@@ -93,9 +93,26 @@ pub fn with_duals(recipe: &Recipe, otherwise: &'static dyn Task) -> &'static dyn
     if recipe.choice("local").unwrap().name == "dual" { &Ridges } else { otherwise }
 }
 
-/// What a recipe is tried on: with a dual where it asks for one, with buffers, unless they would tell of clients what
-/// noise is to hide.
+/// A chain that can be cut in seven, one tensor of two blocks if it is a ring.
+pub const CHAIN: Chain = Chain {
+    layers: 7,
+    width: 4,
+    bias: true,
+    tanh: true,
+    dropout: 0.1,
+    tied: false,
+    start: None,
+    rows: 48,
+    row: None,
+    deal: Deal::Iid,
+};
+
+/// What a recipe is tried on: a network that can be cut where it is to be cut, with a dual where it asks for one, with
+/// buffers, unless they would tell of clients what noise is to hide.
 pub fn tried(recipe: &Recipe) -> &'static dyn Task {
+    if recipe.choice("placement").unwrap().name != "replicate" {
+        return &CHAIN;
+    }
     const PLAIN: Quadratic =
         Quadratic { dim: 160, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 };
     let hides = recipe.choice("privacy").unwrap().name != "none";

@@ -5,6 +5,7 @@ mod federated;
 mod identities;
 mod low_rank;
 mod mixes;
+mod pipelines;
 mod private;
 mod resume;
 mod sameness;

@@ -8,7 +8,7 @@ use sordino::base::{Error, Kind, Party, Purpose};
 use sordino::engine::{Session, Worker};
 use sordino::fabric::{Fault, Faulty, Metered, Still, connect, on_threads};
 use sordino::recipe::Recipe;
-use sordino::testing::Trial;
+use sordino::testing::{Rank, Trial};
 use sordino::workload::{Task, Workload};
 
 use super::{rows_and_mixes, run};
@@ -93,7 +93,7 @@ fn until_error(trial: &Trial, fault: Fault, seed: u64) -> (Vec<Vec<u64>>, Option
     let done = trial.with(
         |port| Box::new(Faulty::new(port.patient(Duration::from_secs(20)), fault, seed)),
         |mut session: Session, mut workload: Box<dyn Workload>| {
-            let rank = session.port().rank();
+            let rank = session.everyone()?.rank();
             while !session.done() {
                 session.round(&mut *workload, 0)?;
                 held[rank].lock().unwrap().extend(hashes(&[session.worker().model()]));
@@ -118,15 +118,23 @@ fn damage_on_the_way_is_an_error_and_never_a_wrong_model() {
     let mut survived = 0;
     for (name, recipe) in rows_and_mixes() {
         let trial = Trial::new(&recipe, tried(&recipe), 3, 5, 16);
-        let clean = hashes(&trial.run().unwrap()[0].models()[1..]);
+        // Every rank's own: the model, or its blocks of it.
+        let own = |rank: &Rank| -> Vec<u64> {
+            let models = &rank.models()[1..];
+            match &rank.seat {
+                None => hashes(models),
+                Some(seat) => models.iter().flat_map(|model| hashes(&[&seat.share(model)])).collect(),
+            }
+        };
+        let clean: Vec<Vec<u64>> = trial.run().unwrap().iter().map(own).collect();
         for (seed, fault) in faults.into_iter().enumerate() {
             let (held, error) = until_error(&trial, fault, seed as u64);
-            for models in &held {
+            for (models, clean) in held.iter().zip(&clean) {
                 assert_eq!(*models, clean[..models.len()], "{name}, {fault:?}");
             }
             survived += usize::from(error.is_none());
             match error {
-                None => assert!(held.iter().all(|models| models.len() == clean.len())),
+                None => assert!(held.iter().all(|models| models.len() == clean[0].len())),
                 // A repeated word is read where another was due: of another round, or another rank's part.
                 Some(e) if fault.repeat > 0.0 => assert_eq!(e.kind(), Kind::Mismatch, "{name}, {fault:?}: {e}"),
                 Some(e) => assert_eq!(e.kind(), Kind::Decode, "{name}, {fault:?}: {e}"),

@@ -1,0 +1,239 @@
+//! One block of a cut network: what it does in an iteration.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::link::{self, Links, Token, Way};
+use crate::base::{Error, Result, State, flat};
+use crate::fabric::Clock;
+use crate::placement::{Cost, Pipeline};
+use crate::workload::{Back, Batch, Draw, Flow, Piece, Stage};
+
+/// Which batches this copy of the network sees.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The run's seed.
+    pub seed: u64,
+    /// Whose rows.
+    pub client: u64,
+    /// How many.
+    pub batch: Batch,
+}
+
+impl Source {
+    fn piece(&self, id: u64, part: usize, of: usize) -> Piece {
+        Piece { draw: Draw { seed: self.seed, client: self.client, step: id, batch: self.batch }, part, of }
+    }
+}
+
+/// A batch that has gone forward and has not come back.
+struct Waiting {
+    id: u64,
+    input: Flow,
+    /// The weights it went forward with, where the pass is kept.
+    weights: Vec<f32>,
+}
+
+/// Where and when an iteration happens.
+pub struct Moment<'a> {
+    /// The iteration, from 0.
+    pub now: u64,
+    /// The weights of this worker.
+    pub point: &'a [f32],
+    /// Who works.
+    pub rank: usize,
+    /// What it is timed by.
+    pub clock: &'a dyn Clock,
+}
+
+/// One block of a copy of the network.
+pub struct Block {
+    index: usize,
+    blocks: usize,
+    pipeline: Pipeline,
+    source: Source,
+    share: Cost,
+    stage: Box<dyn Stage>,
+    /// Where its tensors lie in the worker's vector, and whether an earlier block of the worker uses them too.
+    slots: Vec<(Range<usize>, bool)>,
+    waiting: VecDeque<Waiting>,
+    own: Vec<f32>,
+    gradient: Vec<f32>,
+    part: Vec<f32>,
+    rows: Vec<usize>,
+}
+
+impl Block {
+    /// Block `index` of `blocks`.
+    pub fn new(
+        (index, blocks): (usize, usize),
+        pipeline: &Pipeline,
+        source: Source,
+        share: Cost,
+        stage: Box<dyn Stage>,
+        slots: Vec<(Range<usize>, bool)>,
+    ) -> Self {
+        let len = slots.iter().map(|(range, _)| range.len()).sum();
+        Self {
+            index,
+            blocks,
+            pipeline: pipeline.clone(),
+            source,
+            share,
+            stage,
+            slots,
+            waiting: VecDeque::new(),
+            own: Vec::with_capacity(len),
+            gradient: vec![0.0; len],
+            part: vec![0.0; len],
+            rows: vec![0; pipeline.micro],
+        }
+    }
+
+    fn is_last(&self) -> bool {
+        self.index + 1 == self.blocks
+    }
+
+    /// The batch that this block passes forward in an iteration, if one has come so far.
+    fn goes(&self, now: u64) -> Option<u64> {
+        now.checked_sub((self.pipeline.waiting().0 * self.index) as u64)
+    }
+
+    /// The batch whose error it hears in an iteration.
+    fn returns(&self, now: u64) -> Option<u64> {
+        let stale = self.pipeline.staleness(self.index, self.blocks) as u64;
+        self.goes(now)?.checked_sub(stale)
+    }
+
+    /// One iteration: pop forward, push forward, pop back, push back. Gives the loss of the batch that came back, if
+    /// one did, and leaves its gradient.
+    pub fn turn(&mut self, at: &Moment, links: &mut Links) -> Result<Option<f64>> {
+        self.own.clear();
+        for (range, _) in &self.slots {
+            self.own.extend_from_slice(&at.point[range.clone()]);
+        }
+        for part in 0..self.pipeline.micro {
+            self.forward(at, links, part)?;
+        }
+        let rows = self.rows.iter().sum::<usize>().max(1) as f64;
+        let mut found = None;
+        for part in 0..self.pipeline.micro {
+            let Some(loss) = self.back(at, links, part)? else { continue };
+            if self.pipeline.micro == 1 {
+                std::mem::swap(&mut self.gradient, &mut self.part);
+                found = Some(loss);
+                continue;
+            }
+            let share = self.rows[part] as f64 / rows;
+            if found.is_none() {
+                self.gradient.fill(0.0);
+            }
+            flat::add_scaled(&mut self.gradient, share as f32, &self.part);
+            found = Some(found.unwrap_or(0.0) + share * loss);
+        }
+        Ok(found)
+    }
+
+    fn labour(&self, at: &Moment, share: f64) {
+        at.clock.laboured(at.rank as u64, at.now, share / self.pipeline.micro as f64);
+    }
+
+    fn forward(&mut self, at: &Moment, links: &mut Links, part: usize) -> Result<()> {
+        let expected = self.goes(at.now);
+        let input = if self.index == 0 {
+            expected.map(|_| Flow::default())
+        } else {
+            links.pop(Way::Forward, self.index, expected, part)?.map(|token| token.flow)
+        };
+        let mut told = None;
+        if let (Some(id), Some(input)) = (expected, input) {
+            let recomputes = self.pipeline.recomputes(self.index, self.blocks);
+            let piece = self.source.piece(id, part, self.pipeline.micro);
+            let flow = self.stage.forward(&self.own, &piece, &input, !recomputes)?;
+            self.labour(at, self.share.forward);
+            self.rows[part] = flow.rows;
+            if self.pipeline.staleness(self.index, self.blocks) > 0 {
+                let weights = if recomputes { Vec::new() } else { self.own.clone() };
+                self.waiting.push_back(Waiting { id, input, weights });
+            }
+            told = Some(Token { id, part, flow, loss: 0.0 });
+        }
+        if self.is_last() { Ok(()) } else { links.push(Way::Forward, self.index + 1, told) }
+    }
+
+    fn back(&mut self, at: &Moment, links: &mut Links, part: usize) -> Result<Option<f64>> {
+        let expected = self.returns(at.now);
+        let error = if self.is_last() {
+            expected.map(|id| Token { id, part, flow: Flow::default(), loss: 0.0 })
+        } else {
+            links.pop(Way::Back, self.index, expected, part)?
+        };
+        let Some(Token { id, flow, loss, .. }) = error else {
+            if self.index > 0 {
+                links.push(Way::Back, self.index - 1, None)?;
+            }
+            return Ok(None);
+        };
+        let piece = self.source.piece(id, part, self.pipeline.micro);
+        if self.pipeline.staleness(self.index, self.blocks) > 0 {
+            let waited = self.waiting.pop_front().filter(|w| w.id == id).ok_or_else(|| {
+                Error::mismatch(format!("block {} heard the error of batch {id}, which it has not passed", self.index))
+            })?;
+            if self.pipeline.recomputes(self.index, self.blocks) {
+                self.stage.forward(&self.own, &piece, &waited.input, true)?;
+                self.labour(at, self.share.forward);
+            }
+        }
+        let Back { error, loss: own } = self.stage.backward(&piece, &flow.values, &mut self.part)?;
+        self.labour(at, self.share.backward);
+        let loss = own.unwrap_or(loss);
+        if self.index > 0 {
+            let flow = Flow { values: error, ..Flow::default() };
+            links.push(Way::Back, self.index - 1, Some(Token { id, part, flow, loss }))?;
+        }
+        Ok(Some(loss))
+    }
+
+    /// Puts its gradient, or 0, into the worker's: what several blocks use gets the sum.
+    pub fn scatter(&self, found: bool, into: &mut [f32]) {
+        let mut rest = &self.gradient[..];
+        for (range, again) in &self.slots {
+            let (here, left) = rest.split_at(range.len());
+            rest = left;
+            match (found, again) {
+                (true, true) => flat::add(&mut into[range.clone()], here),
+                (true, false) => into[range.clone()].copy_from_slice(here),
+                (false, true) => {}
+                (false, false) => into[range.clone()].fill(0.0),
+            }
+        }
+    }
+
+    /// Puts the batches that wait into `state`.
+    pub fn save(&self, state: &mut State) {
+        let name = format!("block/{}", self.index);
+        let tokens: Vec<Token> =
+            self.waiting.iter().map(|w| Token { id: w.id, part: 0, flow: w.input.clone(), loss: 0.0 }).collect();
+        link::save(state, &name, tokens.iter().map(Some));
+        for (i, waiting) in self.waiting.iter().enumerate().filter(|(_, w)| !w.weights.is_empty()) {
+            state.put(&format!("{name}/{i}/weights"), &waiting.weights);
+        }
+    }
+
+    /// Takes them back: passes that were kept are made again.
+    pub fn load(&mut self, state: &State) -> Result<()> {
+        let name = format!("block/{}", self.index);
+        self.waiting.clear();
+        for (i, token) in link::load(state, &name)?.into_iter().flatten().enumerate() {
+            let mut weights = Vec::new();
+            if !self.pipeline.recomputes(self.index, self.blocks) {
+                weights.resize(self.gradient.len(), 0.0);
+                state.take(&format!("{name}/{i}/weights"), &mut weights)?;
+                let piece = self.source.piece(token.id, 0, self.pipeline.micro);
+                self.stage.forward(&weights, &piece, &token.flow, true)?;
+            }
+            self.waiting.push_back(Waiting { id: token.id, input: token.flow, weights });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! Groups: one port seen several ways by the one thread that owns it, here by some of the ranks among themselves.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Meter, Port, Tag};
+use crate::base::{Error, Result, State};
+
+/// A port that several parts of one rank hold. They belong to one thread, so nobody ever waits for the lock.
+#[derive(Clone)]
+pub struct Shared {
+    port: Arc<Mutex<Box<dyn Port>>>,
+    rank: usize,
+    size: usize,
+}
+
+impl Shared {
+    /// Shares a port.
+    pub fn new(port: Box<dyn Port>) -> Self {
+        Self { rank: port.rank(), size: port.size(), port: Arc::new(Mutex::new(port)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Box<dyn Port>> {
+        // Nothing that is held here is broken by a panic elsewhere in the thread.
+        self.port.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lends what a metering decorator has counted, if there is one.
+    pub fn metered<T>(&self, with: impl FnOnce(&mut Meter) -> T) -> Option<T> {
+        self.lock().meter().map(with)
+    }
+}
+
+impl Port for Shared {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+
+    fn send(&mut self, to: usize, tag: &Tag, bytes: &[u8]) -> Result<()> {
+        self.lock().send(to, tag, bytes)
+    }
+
+    fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
+        self.lock().receive(from, tag, into)
+    }
+
+    fn count(&mut self, tag: &Tag, bytes: &[u8]) {
+        self.lock().count(tag, bytes);
+    }
+
+    fn save(&self, state: &mut State) {
+        self.lock().save(state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        self.lock().load(state)
+    }
+}
+
+/// Some ranks among themselves: a view of a shared port in which they are numbered from 0.
+///
+/// # Contract
+/// Messages keep the order of the shared port: between two ranks the views of a port must be read in the order in which
+/// they were written. Meters see the ranks of the shared port.
+pub struct Group {
+    shared: Shared,
+    members: Vec<usize>,
+    own: usize,
+}
+
+impl Group {
+    /// The group of these ranks, of which the port's is one.
+    pub fn new(shared: Shared, members: Vec<usize>) -> Result<Self> {
+        let own = members.iter().position(|m| *m == shared.rank);
+        match own.filter(|_| members.iter().all(|m| *m < shared.size)) {
+            Some(own) => Ok(Self { shared, members, own }),
+            None => Err(Error::request(format!(
+                "rank {} of {} cannot be in a group of the ranks {members:?}",
+                shared.rank, shared.size
+            ))),
+        }
+    }
+}
+
+impl Port for Group {
+    fn rank(&self) -> usize {
+        self.own
+    }
+
+    fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    fn send(&mut self, to: usize, tag: &Tag, bytes: &[u8]) -> Result<()> {
+        self.shared.send(self.members[to], tag, bytes)
+    }
+
+    fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
+        self.shared.receive(self.members[from], tag, into)
+    }
+
+    fn count(&mut self, tag: &Tag, bytes: &[u8]) {
+        self.shared.count(tag, bytes);
+    }
+
+    fn save(&self, state: &mut State) {
+        self.shared.save(state);
+    }
+
+    fn load(&mut self, state: &State) -> Result<()> {
+        self.shared.load(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Party, Purpose};
+    use crate::fabric::{Metered, Still, connect, on_threads};
+
+    #[test]
+    fn a_group_counts_its_ranks_from_zero_and_the_meter_counts_those_of_all() {
+        let said = on_threads(connect(4), |port| {
+            let rank = port.rank();
+            let shared = Shared::new(Box::new(Metered::new(port, Arc::new(Still))));
+            let mut group = Group::new(shared.clone(), if rank % 2 == 0 { vec![0, 2] } else { vec![1, 3] })?;
+            let (tag, other) = (Tag::across(Purpose::Control), 1 - group.rank());
+            group.send(other, &tag, &[rank as u8, 7])?;
+            let mut heard = Vec::new();
+            group.receive(other, &tag, &mut heard)?;
+            let ledger = shared.metered(|meter| meter.ledger.clone()).unwrap();
+            let to = ledger.flows().map(|(link, flow)| (link.from, link.to, flow.bytes)).collect::<Vec<_>>();
+            Ok((group.size(), heard, to))
+        });
+        for (rank, (size, heard, flows)) in said.unwrap().into_iter().enumerate() {
+            let other = (rank + 2) % 4;
+            assert_eq!((size, heard), (2, vec![other as u8, 7]));
+            assert_eq!(flows, [(Party::Worker(rank), Party::Worker(other), 2)]);
+        }
+        let alone = Shared::new(Box::new(connect(1).remove(0)));
+        assert!(Group::new(alone.clone(), vec![]).is_err() && Group::new(alone, vec![0, 1]).is_err());
+    }
+}
