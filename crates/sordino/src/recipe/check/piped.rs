@@ -17,11 +17,11 @@ pub fn check(recipe: &Recipe, refuse: &Refuse) -> Result<()> {
             "offer displacement",
         );
     }
-    if recipe.participation()?.federated() {
+    if recipe.participation()?.federated() || recipe.participation()?.served().is_some() {
         return refuse(
             "placement",
             "participation",
-            "blocks of a network live on workers that are always there, and clients come and go",
+            "blocks of a network live on workers that are always there and work together",
             "set participation=everyone, or placement=replicate",
         );
     }
@@ -34,11 +34,11 @@ pub fn check(recipe: &Recipe, refuse: &Refuse) -> Result<()> {
         );
     }
     let local = recipe.choice("local")?;
-    if local.name == "scaffold" {
+    if local.name != "descent" {
         return refuse(
             "placement",
             "local",
-            "control variates correct gradients that local steps find by themselves, and a block finds none alone",
+            "these local steps find gradients, or rows, by themselves, and a block finds none alone",
             "set local=descent",
         );
     }

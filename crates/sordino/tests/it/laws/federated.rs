@@ -50,7 +50,7 @@ fn clients(ranks: &[Rank], round: usize) -> BTreeMap<String, State> {
 fn resting(round: &Round) -> State {
     let mut state = round.state.clone();
     state.numbers.remove("position");
-    state.numbers.remove("times");
+    state.numbers.retain(|name, _| !name.ends_with("times"));
     state.vectors.retain(|name, _| !name.starts_with("privacy"));
     state.numbers.retain(|name, _| !name.starts_with("privacy"));
     state

@@ -92,6 +92,7 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
                 &["optim.momentum=0.9"]
             }
             "diloco" => &["schedule.every=8"],
+            "cocoa" | "cocoa-plus" => &["schedule=constant(4)"],
             // Of the matrix here, two rows, only rank 1 is shorter.
             "powersgd" => &["compress.rank=1", "optim.momentum=0.9"],
             // What noise hides must not be told by buffers.

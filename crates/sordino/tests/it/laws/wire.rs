@@ -135,8 +135,11 @@ fn damage_on_the_way_is_an_error_and_never_a_wrong_model() {
             survived += usize::from(error.is_none());
             match error {
                 None => assert!(held.iter().all(|models| models.len() == clean[0].len())),
-                // A repeated word is read where another was due: of another round, or another rank's part.
-                Some(e) if fault.repeat > 0.0 => assert_eq!(e.kind(), Kind::Mismatch, "{name}, {fault:?}: {e}"),
+                // A repeated word is read where another was due, of another round or another rank's part, or comes to a
+                // rank that is done and has left.
+                Some(e) if fault.repeat > 0.0 => {
+                    assert!([Kind::Mismatch, Kind::Timeout].contains(&e.kind()), "{name}, {fault:?}: {e}");
+                }
                 Some(e) => assert_eq!(e.kind(), Kind::Decode, "{name}, {fault:?}: {e}"),
             }
         }
