@@ -39,37 +39,39 @@ pub const ENTRY: Entry<Box<dyn Aggregator>> = Entry {
 #[derive(Clone, Debug)]
 pub struct Sum {
     gamma: f64,
-    sum: Vec<f32>,
+    total: Vec<f32>,
     empty: bool,
 }
 
 impl Sum {
     /// Multiplied by `gamma`.
     pub fn of(gamma: f64) -> Self {
-        Self { gamma, sum: Vec::new(), empty: true }
+        Self { gamma, total: Vec::new(), empty: true }
     }
 }
 
 impl Aggregator for Sum {
     fn begin(&mut self, gathering: &Gathering) -> Result<()> {
-        self.sum.resize(gathering.len, 0.0);
+        self.total.resize(gathering.len, 0.0);
         self.empty = true;
         Ok(())
     }
 
     fn add(&mut self, vector: &[f32], _: f32) {
         if std::mem::take(&mut self.empty) {
-            self.sum.copy_from_slice(vector);
+            self.total.copy_from_slice(vector);
         } else {
-            flat::add(&mut self.sum, vector);
+            flat::add(&mut self.total, vector);
         }
     }
 
     fn finish(&mut self, out: &mut [f32]) {
-        out.copy_from_slice(&self.sum);
+        out.copy_from_slice(&self.total);
         if self.gamma != 1.0 {
             let gamma = self.gamma as f32;
-            out.iter_mut().for_each(|v| *v *= gamma);
+            for v in out {
+                *v *= gamma;
+            }
         }
     }
 
@@ -92,7 +94,9 @@ mod tests {
             let mut sum = Sum::of(gamma);
             for _ in 0..2 {
                 sum.begin(&Gathering::of(2, 3)).unwrap();
-                [[1.0, 0.0], [2.0, 4.0], [6.0, 2.0]].iter().for_each(|v| sum.add(v, 7.0));
+                for vector in [[1.0, 0.0], [2.0, 4.0], [6.0, 2.0]] {
+                    sum.add(&vector, 7.0);
+                }
                 let mut out = [0.0; 2];
                 sum.finish(&mut out);
                 assert_eq!(out, expected);

@@ -9,7 +9,7 @@ mod served;
 use super::Recipe;
 use crate::aggregate::Aggregator;
 use crate::base::{Error, Layout, Result, Role, Tensor};
-use crate::compress::{self, Class};
+use crate::compress::{self, Class, Compressor};
 use crate::exchange::{self, Plan};
 use crate::grammar::Value;
 use crate::optim::Transform;
@@ -64,6 +64,42 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     if payload == Payload::Parameters {
         parameters(faithful, remembers, &*aggregator, &refuse)?;
     }
+    exchanged(recipe, &mut *codec, &*aggregator, &square, &refuse)?;
+    let by_expected = divides_by_expected(recipe)?;
+    if recipe.choice("feedback")?.name == "ef21" && (recipe.choice("aggregate")?.name != "mean" || by_expected) {
+        return refuse(
+            "feedback",
+            "aggregate",
+            "the mean of EF21's shifts is kept by adding up means of differences",
+            "use aggregate=mean",
+        );
+    }
+    if aggregator.gain(2.0, 2.0) != 1.0 && payload == Payload::Parameters {
+        return refuse(
+            "payload",
+            "aggregate",
+            "a sum of models is no model",
+            "offer displacement, or set aggregate=mean",
+        );
+    }
+    local(recipe, payload, &refuse)?;
+    if recipe.choice("local")?.name == "dual" {
+        dual::check(recipe, payload, class, &square, &refuse)?;
+    }
+    piped::check(recipe, &refuse)?;
+    federated::check(recipe, &*memory, &refuse)?;
+    served::check(recipe, payload, &*memory, &refuse)?;
+    private::check(recipe, class, &refuse)
+}
+
+/// What an exchange asks of what travels by it.
+fn exchanged(
+    recipe: &Recipe,
+    codec: &mut dyn Compressor,
+    aggregator: &dyn Aggregator,
+    square: &Layout,
+    refuse: &Refuse,
+) -> Result<()> {
     match exchange::plan(recipe.choice("exchange")?)? {
         Plan::Reduce => {
             if codec.linear().is_none() {
@@ -84,7 +120,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
             }
         }
         Plan::Star { down, feedback: way_down } => {
-            let down_class = compress::build(&down)?.class(&square);
+            let down_class = compress::build(&down)?.class(square);
             let differences = recipe.choice("feedback")?.name == "ef21";
             if differences && down_class != Class::Lossless && way_down.name == "none" {
                 return refuse(
@@ -106,31 +142,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
         Plan::Gather => {}
         Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is checked")),
     }
-    let by_expected = divides_by_expected(recipe)?;
-    if recipe.choice("feedback")?.name == "ef21" && (recipe.choice("aggregate")?.name != "mean" || by_expected) {
-        return refuse(
-            "feedback",
-            "aggregate",
-            "the mean of EF21's shifts is kept by adding up means of differences",
-            "use aggregate=mean",
-        );
-    }
-    if aggregator.gain(2.0, 2.0) != 1.0 && payload == Payload::Parameters {
-        return refuse(
-            "payload",
-            "aggregate",
-            "a sum of models is no model",
-            "offer displacement, or set aggregate=mean",
-        );
-    }
-    local(recipe, payload, &refuse)?;
-    if recipe.choice("local")?.name == "dual" {
-        dual::check(recipe, payload, class, &refuse)?;
-    }
-    piped::check(recipe, &refuse)?;
-    federated::check(recipe, &*memory, &refuse)?;
-    served::check(recipe, payload, &*memory, &refuse)?;
-    private::check(recipe, class, &refuse)
+    Ok(())
 }
 
 /// What offering parameters asks of the other choices.
@@ -141,6 +153,14 @@ fn parameters(faithful: bool, remembers: bool, aggregator: &dyn Aggregator, refu
             if remembers { "feedback" } else { "compress" },
             "what is agreed replaces the model, so whatever is left unsaid is lost from it",
             "offer displacement",
+        );
+    }
+    if aggregator.gain(2.0, 2.0) != 1.0 {
+        return refuse(
+            "payload",
+            "aggregate",
+            "a sum of models is no model",
+            "offer displacement, or set aggregate=mean",
         );
     }
     if aggregator.remembers() {

@@ -71,7 +71,7 @@ impl Task for Ridge {
     }
 
     fn fingerprint(&self) -> u64 {
-        self.data ^ self.l2.to_bits().rotate_left(1) ^ 0x5249_4447_45
+        self.data ^ self.l2.to_bits().rotate_left(1) ^ 0x5269_6467
     }
 }
 

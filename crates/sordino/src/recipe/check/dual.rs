@@ -2,13 +2,13 @@
 
 use super::super::axes;
 use super::{Recipe, Refuse, sgd_without_momentum};
-use crate::base::{Layout, Result, Role, Tensor};
+use crate::base::{Layout, Result};
 use crate::compress::{self, Class};
 use crate::exchange::{self, Plan};
 use crate::payload::Payload;
 
-/// Refuses mixes with `local=dual`.
-pub fn check(recipe: &Recipe, payload: Payload, class: Class, refuse: &Refuse) -> Result<()> {
+/// Refuses mixes with `local=dual`; a compressor's class is that on a `square`.
+pub fn check(recipe: &Recipe, payload: Payload, class: Class, square: &Layout, refuse: &Refuse) -> Result<()> {
     if payload != Payload::Displacement {
         return refuse(
             "local",
@@ -66,16 +66,17 @@ pub fn check(recipe: &Recipe, payload: Payload, class: Class, refuse: &Refuse) -
             "set feedback=residual(lambda=auto)",
         );
     }
-    if let Plan::Star { down, feedback } = exchange::plan(recipe.choice("exchange")?)? {
-        let vector = Layout::new([Tensor::new("square", &[64, 64], Role::Weight)]);
-        if compress::build(&down)?.class(&vector) != Class::Lossless && feedback.name != "residual" {
-            return refuse(
+    match exchange::plan(recipe.choice("exchange")?)? {
+        Plan::Star { down, feedback }
+            if compress::build(&down)?.class(square) != Class::Lossless && feedback.name != "residual" =>
+        {
+            refuse(
                 "local",
                 "exchange",
                 "dual variables have moved by all that was agreed on, so what is left out on the way down has to be told later",
                 "set exchange.feedback=residual, or exchange.down=dense",
-            );
+            )
         }
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -98,7 +98,8 @@ fn until_error(trial: &Trial, fault: Fault, seed: u64) -> (Vec<Vec<u64>>, Option
                 session.round(&mut *workload, 0)?;
                 held[rank].lock().unwrap().extend(hashes(&[session.worker().model()]));
             }
-            Ok(())
+            // Who is done stays until all are: a repeated last word is not sent to somebody who has left.
+            Ok(session)
         },
     );
     (held.into_iter().map(|h| h.into_inner().unwrap()).collect(), done.err())
