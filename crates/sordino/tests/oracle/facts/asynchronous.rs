@@ -223,6 +223,22 @@ fn a_gradient_from_afar_never_moves_picky_sgd_and_the_cautious_rows_arrive() {
 }
 
 #[test]
+fn rates_count_the_servers_steps_whether_taken_or_not_and_a_clients_own() {
+    // Gradient 1 everywhere; worker 1's first one is too far off, and the step that it does not make has its rate.
+    let problem = Given { workers: 2, start: vec![0.0], gradient: &|_, _, _| vec![1.0], loss: &|_| 0.0 };
+    let rate = |t: u64| 10f64.powi(-(t as i32));
+    let order = [0, 0, 1, 1, 0];
+    let all = async_sgd::run(&problem, &async_sgd::Settings { rate: &rate }, &order).models;
+    assert_close(&all.concat(), &[0.0, -1.0, -1.1, -1.11, -1.111, -1.1111], 1e-14);
+    let some = picky_sgd::run(&problem, &picky_sgd::Settings { rate: &rate, radius: 0.5 }, &order).models;
+    assert_close(&some.concat(), &[0.0, -1.0, -1.1, -1.1, -1.101, -1.1011], 1e-14);
+    let settings = fedbuff::Settings { rate: &rate, inner: Inner::PLAIN, steps: 2, size: 2, outer_rate: 1.0 };
+    let run = fedbuff::run(&problem, &settings, &[0, 0, 1, 1]);
+    assert_close(&run.models[2], &[-0.5555], 1e-14);
+    assert_close(&run.models[4], &[-0.5555 - 0.5 * (1.1 * 0.5f64.sqrt() + 0.011)], 1e-14);
+}
+
+#[test]
 fn a_first_buffer_is_a_round_of_averaging_and_the_second_counts_the_old_less() {
     let problem = Quadratics::scattered(3, 4, Noise::Uniform(0.2));
     let settings = fedbuff::Settings { rate: &|_| 0.1, inner: Inner::PLAIN, steps: 5, size: 3, outer_rate: 1.0 };

@@ -159,9 +159,10 @@ fn a_shared_tensor_takes_one_step_with_gradients_of_two_ages() {
     // ½ (v u v - 2)²: v is the first and the last of three blocks.
     let chain = Chain::scalar(3);
     let first = vec![vec![0.9], vec![1.1], vec![0.9]];
-    for (momentum, rate) in [(0.0, 0.05), (0.9, 0.005)] {
+    for (momentum, first_rate) in [(0.0, 0.05), (0.9, 0.005)] {
+        let rate = |t: u64| first_rate / (1.0 + t as f64 / 200.0);
         let inner = Inner::Sgd { momentum, decay: 0.0 };
-        let settings = ouroboros::Settings { rate: &|_| rate, inner, tied: vec![(0, 2)], batch: &two };
+        let settings = ouroboros::Settings { rate: &rate, inner, tied: vec![(0, 2)], batch: &two };
         let models = ouroboros::trajectory(&chain, &settings, &first, 60);
         let (mut v, mut u) = (vec![0.9], vec![1.1]);
         let (mut m, mut n) = (0.0, 0.0);
@@ -173,8 +174,8 @@ fn a_shared_tensor_takes_one_step_with_gradients_of_two_ages() {
             }
             m = momentum * m + g;
             n = momentum * n + if t >= 1 { miss(t - 1) * v[t - 1] * v[t - 1] } else { 0.0 };
-            v.push(v[t] - rate * m);
-            u.push(u[t] - rate * n);
+            v.push(v[t] - rate(t as u64) * m);
+            u.push(u[t] - rate(t as u64) * n);
         }
         for t in 0..=60 {
             assert_same(&models[t], &[vec![v[t]], vec![u[t]], vec![v[t]]], 1e-12);
@@ -312,7 +313,7 @@ fn dsp_on_a_chain_of_numbers_is_the_recurrence_written_out() {
         let blocks = capacity.len() + 1;
         let ahead: Vec<usize> = (0..blocks).map(|k| capacity[..k].iter().sum()).collect();
         let back: Vec<usize> = (0..blocks).map(|k| ahead[k] + 2 * capacity[k..].iter().sum::<usize>()).collect();
-        let (rate, steps) = (0.03 * (1.0 - momentum), 80);
+        let (rate, steps) = (|t: u64| 0.03 * (1.0 - momentum) / (1.0 + t as f64 / 30.0), 80);
         // w[k][t]: the weight of block k after t iterations.
         let mut w = vec![vec![0.9]; blocks];
         let mut m = vec![0.0; blocks];
@@ -328,7 +329,7 @@ fn dsp_on_a_chain_of_numbers_is_the_recurrence_written_out() {
                     }
                     g *= product(0, k);
                     m[k] = momentum * m[k] + g;
-                    next -= rate * m[k];
+                    next -= rate(t as u64) * m[k];
                 }
                 moved.push(next);
             }
@@ -338,7 +339,7 @@ fn dsp_on_a_chain_of_numbers_is_the_recurrence_written_out() {
         }
         let chain = Chain::scalar(blocks);
         let settings = dsp::Settings {
-            rate: &|_| rate,
+            rate: &rate,
             inner: Inner::Sgd { momentum, decay: 0.0 },
             capacity,
             batch: &two,
