@@ -93,7 +93,9 @@ impl Span {
                 let norm = libm::sqrt(u.iter().map(|u| u * u).sum());
                 // Directions that lie in the span of the others, as only chance could make them, say nothing.
                 let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
-                u.iter_mut().for_each(|u| *u *= scale);
+                for u in &mut u {
+                    *u *= scale;
+                }
                 basis.push(u);
             }
             self.basis.clear();
