@@ -9,6 +9,7 @@ use sordino::grammar::{Element, Value};
 use sordino::recipe::{Defaults, Recipe, check};
 use sordino::workload::{Batch, Task};
 use sordino_lab::experiment::{Header, Plan};
+use sordino_lab::model_file;
 
 use crate::arguments::{Scale, WORKERS};
 use crate::tasks::{self, Made};
@@ -37,7 +38,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let mut given = BTreeMap::new();
     let mut recipe = if is_file {
         let text = std::fs::read_to_string(name).with_context(|| format!("the recipe {name} cannot be read"))?;
-        let keys = ["workers", "steps", "seed", "data"];
+        let keys = ["workers", "steps", "seed", "data", "start"];
         let table: toml::Table = text.parse().with_context(|| format!("{name} is not TOML"))?;
         for key in keys {
             given.extend(table.get(key).map(|v| (key, v.clone())));
@@ -96,6 +97,11 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let Length { steps, batch_rows, pass } = length(&recipe, scale, entry, &*made.task, &held, workers, given_steps)?;
     recipe.solve(steps, workers, &held)?;
     check(&recipe)?;
+    let start = scale.start.clone().or_else(|| given.get("start").and_then(toml::Value::as_str).map(PathBuf::from));
+    let start = start.map(|path| path.canonicalize().unwrap_or(path));
+    if let Some(path) = &start {
+        model_file::read(path, workload.layout())?;
+    }
     let until_loss = scale.until.as_deref().map(until).transpose()?;
     let label = [&[recipe.method.as_str()][..], &own].concat().join(" ");
     let header = Header {
@@ -103,6 +109,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         version: env!("CARGO_PKG_VERSION").into(),
         data_hash: made.task.fingerprint(),
         data: data.map(|p| p.display().to_string()),
+        start: start.map(|p| p.display().to_string()),
     };
     let eval_every = match scale.eval_every {
         Some(every) => every,

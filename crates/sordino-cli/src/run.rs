@@ -200,10 +200,14 @@ fn refuse_changes(plan: &Plan, arguments: &Run, directory: &Path) -> anyhow::Res
         || scale.rounds.is_some()
         || scale.out.is_some()
         || scale.data.is_some()
+        || scale.start.is_some()
         || scale.until.is_some()
         || scale.seeds > 1
     {
-        bail!("--resume and --replay do as the run began: leave out --epochs, --rounds, --out, --data, --until and --seeds");
+        bail!(
+            "--resume and --replay do as the run began: leave out --epochs, --rounds, --out, --data, --start, --until \
+             and --seeds"
+        );
     }
     Ok(())
 }

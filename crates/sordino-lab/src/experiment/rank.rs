@@ -33,6 +33,8 @@ const MEGABIT_100: f64 = 100e6;
 /// The record of a run, kept by rank 0; other ranks of the process only read what a resumed run begins from.
 pub struct Desk {
     pub(super) resumed: Option<Manifest>,
+    /// The model that a new run starts from, if it is not a fresh one.
+    pub(super) start: Option<Start>,
     pub(super) layout: Layout,
     /// Federated clients of a round, on average.
     pub(super) seats: Option<f64>,
@@ -100,7 +102,7 @@ impl Desk {
             clients: participation.clients(plan.workers),
             interrupted: false,
         };
-        let mut resumed = None;
+        let (mut resumed, mut start) = (None, None);
         if let Some(out) = &plan.out {
             files::make_directory(out)?;
             if plan.resume && checkpoint::exists(out) {
@@ -125,7 +127,12 @@ impl Desk {
                 kept.journal = Some(Journal::create(out)?);
             }
         }
-        Ok(Self { resumed, layout, seats, task: task.name().to_owned(), kept: Mutex::new(kept) })
+        if let (Some(path), None) = (&plan.header.start, &resumed) {
+            let model = model_file::read(Path::new(path), &layout)?;
+            kept.model = Start { parameters: model.parameters, buffers: model.buffers };
+            start = Some(kept.model.clone());
+        }
+        Ok(Self { resumed, start, layout, seats, task: task.name().to_owned(), kept: Mutex::new(kept) })
     }
 
     pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -174,7 +181,7 @@ impl Desk {
             cpu_seconds: (kept.cpu > 0.0).then_some(kept.cpu),
             cores: plan.cores,
             link_seconds_100mbit: 8.0 * sent.max(received) as f64 / MEGABIT_100,
-            started_from: None,
+            started_from: plan.header.start.clone(),
             flows: flows_of(&kept.ledger),
             environment: plan.environment.clone(),
         };
@@ -217,6 +224,9 @@ pub fn work(
     let mut workload = plan.recipe.wrap(workload)?;
     let mut worker = Worker::new(parts, &*workload, plan.seed, rank, plan.workers, Some(plan.steps));
     worker.hide_with(entropy()?);
+    if let Some(start) = &desk.start {
+        worker.begin_from(start)?;
+    }
     if let (true, Some(out)) = (worker.federated(), &plan.out) {
         worker.keep_clients_in(Box::new(Spill::new(&out.join("clients"), rank)?));
     }
