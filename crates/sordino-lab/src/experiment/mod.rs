@@ -4,6 +4,7 @@
 //! library's: this room only asks it for rounds, looks at the model now and then, and writes files.
 
 mod files;
+mod piped;
 mod rank;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use sordino::workload::{Start, Task};
 use sordino::{Error, Result};
 
 pub use files::{Header, KEYS};
+pub use piped::measure;
 pub use rank::work;
 
 use crate::record::{Point, Summary};
