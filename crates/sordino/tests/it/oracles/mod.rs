@@ -18,8 +18,10 @@ mod feedback;
 mod layerwise;
 mod local;
 mod lowrank;
+mod pipelines;
 mod private;
 mod quantizers;
+mod served;
 
 use std::sync::Arc;
 
@@ -93,8 +95,10 @@ fn every_row_is_compared() {
         include_str!("layerwise.rs"),
         include_str!("local.rs"),
         include_str!("lowrank.rs"),
+        include_str!("pipelines.rs"),
         include_str!("private.rs"),
         include_str!("quantizers.rs"),
+        include_str!("served.rs"),
     ];
     for row in ROWS {
         let name = format!("\"{}\"", row.name);
