@@ -32,7 +32,7 @@ pub struct Worker {
     pub(super) layout: Layout,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) local: Box<dyn Local>,
-    meeting: Meeting,
+    pub(super) meeting: Meeting,
     pub(super) guard: Option<Guard>,
     pub(super) batch: Batch,
     pub(super) schedule: Box<dyn Schedule>,
@@ -434,6 +434,11 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether it plays clients that a server draws, for one piece of work each.
+    pub(super) fn plays(&self) -> bool {
+        self.participation.served().is_some_and(|served| served.clients > 0)
     }
 
     /// Whether the server that serves whoever comes sends everybody's mean of buffers along.

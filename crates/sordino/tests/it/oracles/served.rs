@@ -140,7 +140,7 @@ fn gradients_from_too_far_away_are_left_out_and_count_as_steps() {
         assert_eq!(taken, moved);
         let late = found.updates.iter().filter(|u| u.words[0].weight > 0.0 && u.words[0].delay > 0).count();
         let refused = taken.iter().filter(|taken| !**taken).count();
-        assert!(refused > 20 && late > 20, "{refused} of {} left out, {late} late ones taken", taken.len());
+        assert!(refused > 10 && late > 10, "{refused} of {} left out, {late} late ones taken", taken.len());
         let controls = [oracle(0.0).models, oracle(f64::INFINITY).models, oracle(0.9 * radius).models];
         compare("picky-sgd", &models(&found), &reference.models, &controls);
         same_delays("picky-sgd", &found, &reference);
