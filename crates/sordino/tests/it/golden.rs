@@ -54,7 +54,8 @@ fn task(name: &str) -> &'static dyn Task {
 /// The trace of a row whose workers come to a server at their own pace, in a world of unequal workers.
 fn served_trace(name: &str) -> String {
     // Short silences and updates of everybody within twenty.
-    let own: &[&str] = if name == "acpd" { &["schedule=constant(5)", "staleness=bounded(4)"] } else { &["optim.rate=0.05"] };
+    let own: &[&str] =
+        if name == "acpd" { &["schedule=constant(5)", "staleness=bounded(4)"] } else { &["optim.rate=0.05"] };
     let sets = [&["fabric=sim(spread=0.8, slow=1, factor=7)"], own].concat();
     let recipe = row(name, &sets);
     let task = task(name);

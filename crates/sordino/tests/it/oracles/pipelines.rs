@@ -159,7 +159,12 @@ fn micro_batches_make_one_step_whether_they_are_alike_or_not() {
 }
 
 /// What becomes of parts that count alike, however many rows they have.
-fn mean_of_means(both: &Both, chain: &Chain, (inner, rate): (Inner, &dyn Fn(u64) -> f64), micro: usize) -> Vec<Vec<f64>> {
+fn mean_of_means(
+    both: &Both,
+    chain: &Chain,
+    (inner, rate): (Inner, &dyn Fn(u64) -> f64),
+    micro: usize,
+) -> Vec<Vec<f64>> {
     let (mut weights, mut states) = (both.start.clone(), states(&both.start));
     let mut out = vec![weights.concat()];
     for t in 0..ITERATIONS as u64 {

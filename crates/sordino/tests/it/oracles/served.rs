@@ -23,10 +23,7 @@ const WORLD: &str = "fabric=sim(spread=0.8, flutter=0.5, loss=0.05, slow=1, fact
 
 /// Data of so many workers or clients.
 fn shares(of: usize) -> [Shared; 2] {
-    [
-        Arc::new(Quadratics::scattered(of, 24, Noise::Normal(0.2))),
-        Arc::new(Logistic::waves(of, 12, 24, 1e-2, Some(3))),
-    ]
+    [Arc::new(Quadratics::scattered(of, 24, Noise::Normal(0.2))), Arc::new(Logistic::waves(of, 12, 24, 1e-2, Some(3)))]
 }
 
 fn serve(recipe: &Recipe, problem: &Shared, steps: u64, how: &Served) -> ServedRun {
@@ -212,10 +209,9 @@ fn played(problem: &Shared, jobs: Vec<Vec<(usize, u64)>>, every: u64) -> Formula
 #[test]
 fn clients_that_workers_play_remember_nothing_and_nobody_is_played_twice_at_a_time() {
     for problem in shares(9) {
-        for (optim, inner, rate) in [
-            ("optim=sgd(rate=0.05, momentum=0)", Inner::PLAIN, 0.05),
-            ("optim=adamw(rate=0.01)", Inner::ADAMW, 0.01),
-        ] {
+        for (optim, inner, rate) in
+            [("optim=sgd(rate=0.05, momentum=0)", Inner::PLAIN, 0.05), ("optim=adamw(rate=0.01)", Inner::ADAMW, 0.01)]
+        {
             for state in ["local.state=reset", "local.state=keep"] {
                 let sets = [optim, state, "participation=buffered(4, clients=9)"];
                 let found = buffered(&sets, &problem, &Served::default());
