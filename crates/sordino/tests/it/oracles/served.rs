@@ -126,7 +126,7 @@ fn gradients_later_than_there_are_workers_count_less() {
 
 #[test]
 fn gradients_from_too_far_away_are_left_out_and_count_as_steps() {
-    for (problem, radius) in shares(WORKERS).iter().zip([0.7, 0.12]) {
+    for (problem, radius) in shares(WORKERS).iter().zip([0.5, 0.08]) {
         let optim = "optim=sgd(rate=0.05, momentum=0, schedule=cosine)";
         let found = one_by_one("picky-sgd", &[optim, &format!("staleness.threshold={radius}")], problem, 40);
         let rate = annealed(0.05, 40);
@@ -230,10 +230,11 @@ fn clients_that_workers_play_remember_nothing_and_nobody_is_played_twice_at_a_ti
                 // The same clients, as if each piece of work were their first one; and others.
                 let first = |jobs: &Vec<(usize, u64)>| jobs.iter().map(|(client, _)| (*client, 0)).collect();
                 let other = |jobs: &Vec<(usize, u64)>| jobs.iter().map(|(c, before)| ((c + 1) % 9, *before)).collect();
-                let controls = [
-                    full(&oracle(jobs.iter().map(first).collect()), 4),
-                    full(&oracle(jobs.iter().map(other).collect()), 4),
-                ];
+                let mut controls = vec![full(&oracle(jobs.iter().map(other).collect()), 4)];
+                let at = problem.start();
+                if problem.gradient(0, 0, &at) != problem.gradient(0, 1, &at) {
+                    controls.push(full(&oracle(jobs.iter().map(first).collect()), 4));
+                }
                 compare("fedbuff", &models(&found), &full(&reference, 4), &controls);
                 same_delays("fedbuff", &found, &reference);
                 let mut at = [0; WORKERS];
