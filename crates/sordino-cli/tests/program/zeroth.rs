@@ -31,7 +31,7 @@ fn a_run_starts_from_a_saved_model_and_is_tuned_by_a_few_bytes_a_step() {
     assert_eq!(bytes(&tuned, "model.safetensors"), bytes(&again, "model.safetensors"));
     prints(&words(&format!("run --resume {tuned}")));
     for (line, hint) in [
-        (format!("run zo-seeded --task quadratic --start {model}"), "another model"),
+        (format!("run zo-seeded --task quadratic --start {model}"), "but the model needs"),
         (format!("run zo-seeded --task mushrooms-logistic --start {first}/none"), "none"),
         (format!("run --resume {tuned} --start {model}"), "--start"),
     ] {
