@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use sordino::engine::epoch_of;
+use sordino::engine::{epoch_of, weigh};
 use sordino::grammar::{Element, Value};
+use sordino::placement::Placement;
 use sordino::recipe::{Recipe, check};
 use sordino::workload::{Batch, Task};
-use sordino_lab::experiment::{Header, Plan};
+use sordino_lab::experiment::{self, Header, Plan};
 
 use crate::arguments::{Scale, WORKERS};
+use crate::clock;
 use crate::tasks::{self, Made};
 
 /// Rounds of a federated run unless told.
@@ -82,8 +84,8 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     if privacy_is_known(&recipe)? {
         check(&recipe)?;
     }
-    let participation = recipe.participation()?;
-    let clients = participation.clients(workers);
+    let layers = place(&mut recipe, entry, workers, seed, data.as_ref())?;
+    let clients = recipe.clients(workers, layers)?;
     let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, clients, seed, data.as_ref(), 0)?;
     let workload = made.task.workload(clients, seed)?;
     let held: Vec<f32> = (0..clients as u64).map(|client| workload.rows(client) as f32).collect();
@@ -165,8 +167,8 @@ fn length(
         },
         _ => rows.div_ceil(held.len().max(1)),
     };
-    // Those whose steps count at the same time.
-    let voices = participation.expected(workers);
+    // Those whose steps count at the same time: where workers hold blocks, copies of the network.
+    let voices = if participation.federated() { participation.expected(workers) } else { held.len() as f64 };
     let epoch = (rows as f64 / (batch_rows as f64 * voices).max(1.0)).floor().max(1.0);
     let pass = epoch_of(held, if batch_rows == 0 { Batch::Full } else { Batch::Rows(batch_rows) });
     let steps = match (given, scale.epochs) {
@@ -190,6 +192,31 @@ fn until(text: &str) -> anyhow::Result<f64> {
         Some(("loss", Ok(loss))) if loss.is_finite() => Ok(loss),
         _ => bail!("--until takes loss=X with a number, `{text}` came"),
     }
+}
+
+/// Settles where the layers live: how many there are, and, where the recipe leaves it open, where the network is cut, by
+/// what layers cost on this machine.
+fn place(
+    recipe: &mut Recipe,
+    entry: &tasks::Entry,
+    workers: usize,
+    seed: u64,
+    data: Option<&PathBuf>,
+) -> anyhow::Result<usize> {
+    let Placement::Pipeline(pipeline) = recipe.placement()? else { return Ok(0) };
+    let made = entry.make(recipe.choice("task")?, &Element::word("iid"), 1, seed, data, 0)?;
+    let layers = made.task.layers()?;
+    // Refused before anything is measured.
+    pipeline.blocks_on(workers, layers)?;
+    let workload = made.task.workload(1, seed)?;
+    let costs = if pipeline.cuts.is_none() {
+        let batch = recipe.build(clock::real())?.batch;
+        experiment::measure(&*workload, batch, seed, &*clock::real())?
+    } else {
+        weigh(&*workload)
+    };
+    recipe.place(workers, &costs)?;
+    Ok(layers)
 }
 
 /// Whether nothing of `privacy` waits for the length of the run.
