@@ -139,7 +139,7 @@ fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
     let element = plan.recipe.choice("task")?.clone();
     let entry = tasks::entry(&element.name)?;
     let data = plan.header.data.as_ref().map(PathBuf::from);
-    let clients = plan.recipe.participation()?.clients(plan.workers);
+    let clients = plan.recipe.clients(plan.workers, 0)?;
     let made = entry.make(&element, plan.recipe.choice("partition")?, clients, plan.seed, data.as_ref(), 0)?;
     if made.task.fingerprint() != plan.header.data_hash {
         bail!(

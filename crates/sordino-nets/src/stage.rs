@@ -93,7 +93,7 @@ impl<M: Module, D: Data> Stage<M, D> {
         self.layers.start == 0
     }
 
-    fn told(&self, input: &Flow, rows: usize, device: &Device) -> Result<Option<Tensor<2>>> {
+    fn told(&self, input: &Flow, rows: usize) -> Result<Option<Tensor<2>>> {
         if self.is_first() {
             return Ok(None);
         }
@@ -107,7 +107,7 @@ impl<M: Module, D: Data> Stage<M, D> {
             )));
         }
         let shape = [rows, input.values.len() / rows];
-        Ok(Some(Tensor::from_data(TensorData::new(input.values.clone(), shape), device)))
+        Ok(Some(Tensor::from_data(TensorData::new(input.values.clone(), shape), &self.device)))
     }
 }
 
@@ -128,11 +128,11 @@ impl<M: Module, D: Data> workload::Stage for Stage<M, D> {
             self.kept.retain(|kept| kept.piece != *piece);
             return Ok(Flow { values: Vec::new(), rows: 0, noise: noise.cursor() });
         }
-        let (module, device) =
-            if keep { (module.clone(), self.device.clone()) } else { (module.valid(), self.device.clone().inner()) };
-        let told = self.told(input, rows.len(), &device)?.map(|x| if keep { x.require_grad() } else { x });
-        let batch =
-            (self.is_first() || self.layers.end == self.of).then(|| self.data.batch(Split::Train, &rows, &device));
+        // Untracked, but by the same kernels: what passes by and what is kept must be the same bits.
+        let module = if keep { module.clone() } else { module.clone().set_require_grad(false) };
+        let told = self.told(input, rows.len())?.map(|x| if keep { x.require_grad() } else { x });
+        let ends = self.is_first() || self.layers.end == self.of;
+        let batch = ends.then(|| self.data.batch(Split::Train, &rows, &self.device));
         let mut pass = Pass::training(noise.clone());
         let gave = (self.layering.run)(&module, self.layers.clone(), told.clone(), batch, &mut pass)
             .ok_or_else(|| Error::request("a network of no layers gives nothing"))?;
