@@ -10,6 +10,7 @@ use crate::task::Model;
 
 /// What a layer is told.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one lives for a moment and is never stored")]
 pub enum Told<I> {
     /// The first layer: the batch's inputs.
     Inputs(I),
@@ -61,6 +62,7 @@ pub trait Layered: Model {
 }
 
 /// What some layers give.
+#[allow(clippy::large_enum_variant, reason = "one lives for a moment and is never stored")]
 pub(crate) enum Gave {
     /// What the next layer is told.
     Activations(Tensor<2>),

@@ -1,6 +1,6 @@
 //! What a run leaves and prints.
 
-use super::{Scratch, bytes, prints, summary, words};
+use super::{Scratch, bytes, prints, refused, summary, words};
 
 #[test]
 fn a_run_leaves_every_file_and_every_number() {
@@ -83,7 +83,14 @@ fn every_row_runs_on_tasks_of_every_kind_with_no_further_flag() {
     let rows: serde_json::Value = serde_json::from_str(&prints(&["methods", "--json"])).unwrap();
     for row in rows.as_array().unwrap() {
         let name = row["name"].as_str().unwrap();
+        let cut = row["choices"].to_string().contains("pipeline");
         for (task, steps) in [("digits-mlp", 12), ("mushrooms-logistic", 20), ("quadratic", 20)] {
+            // A network of one layer has nowhere to be cut.
+            if cut && task != "digits-mlp" {
+                let (status, said) = refused(&words(&format!("run {name} --task {task} --out {}", scratch.at("none"))));
+                assert!(status == 2 && said.contains("placement=replicate"), "{name} on {task}: {said}");
+                continue;
+            }
             let out = scratch.at(&format!("{name}-{task}"));
             prints(&words(&format!("run {name} --task {task} --steps {steps} --quiet --out {out}")));
             assert_eq!(summary(&out)["steps"].as_u64(), Some(steps));
@@ -198,4 +205,32 @@ fn a_held_out_file_with_fewer_features_is_evaluated() {
     let said = prints(&["eval", &out, "--data", &test, "--json"]);
     let metrics: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(metrics["metrics"]["train"]["accuracy"].as_f64(), Some(1.0), "{said}");
+}
+
+#[test]
+fn pipelines_are_cut_by_what_layers_cost_and_write_down_where() {
+    let scratch = Scratch::new("pipelines");
+    let run = |name: &str, line: &str| {
+        let out = scratch.at(name);
+        prints(&words(&format!("run {line} --quiet --out {out}")));
+        let recipe = std::fs::read_to_string(format!("{out}/recipe.toml")).unwrap();
+        let placement = recipe.lines().find(|l| l.starts_with("placement")).unwrap().to_owned();
+        (placement, summary(&out), bytes(&out, "model.safetensors"))
+    };
+    let transformer = "--task shakespeare-transformer --workers 2 --steps 4";
+    let (placement, s, _) = run("ring", &format!("ouroboros {transformer}"));
+    // Embedding, two layers and the output: each layer costs more than both ends.
+    assert!(placement.contains("blocks=3") && placement.contains("cuts=at("), "{placement}");
+    let flows = s["flows"].to_string();
+    assert!(flows.contains("activations") && flows.contains("errors"), "{flows}");
+    let (placement, _, by_hand) = run("hand", &format!("ouroboros {transformer} --set placement.cuts=at(1,3)"));
+    assert!(placement.contains("cuts=at(1, 3)"), "{placement}");
+    assert_eq!(run("again", &format!("ouroboros {transformer} --set placement.cuts=at(1,3)")).2, by_hand);
+    // Exact, whoever holds the layers; two copies of two blocks see the rows of two workers.
+    let whole = run("whole", "local-sgd --task digits-mlp --workers 2 --steps 24");
+    let cut = run("cut", "local-sgd --task digits-mlp --workers 4 --steps 24 --set placement=pipeline(capacity=0)");
+    assert_eq!(whole.2, cut.2);
+    assert_eq!(whole.1["epochs"], cut.1["epochs"]);
+    let (_, said) = refused(&words(&format!("run dsp {transformer} --out {}", scratch.at("none"))));
+    assert!(said.contains("placement.ring=true"), "{said}");
 }

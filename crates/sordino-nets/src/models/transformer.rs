@@ -183,12 +183,10 @@ impl Layered for CharTransformer {
         };
         let ([n, numbers], width) = (x.dims(), module.width);
         let x = x.reshape([n, numbers / width, width]);
-        match module.layers.get(at - 1) {
-            Some(layer) => layer.forward(x, pass).reshape([n, numbers]),
-            None => {
-                let x = module.norm.forward(x).reshape([n * numbers / width, width]);
-                x.matmul(module.embedding.val().transpose())
-            }
+        if let Some(layer) = module.layers.get(at - 1) {
+            return layer.forward(x, pass).reshape([n, numbers]);
         }
+        let x = module.norm.forward(x).reshape([n * numbers / width, width]);
+        x.matmul(module.embedding.val().transpose())
     }
 }
