@@ -71,6 +71,7 @@ fn main() -> sordino::Result<()> {
         checkpoint_every: None,
         out: None, // a folder here would get the record, checkpoints and the model
         resume: false,
+        replay: None,
         header: Header { data_hash: task.fingerprint(), ..Header::default() },
         environment: std::collections::BTreeMap::new(),
         cores: 0,

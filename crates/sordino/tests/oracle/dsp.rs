@@ -161,7 +161,7 @@ impl Machine<'_> {
         self.run.log[k].push(Iteration { forward, backward });
         let number = self.run.log[k].len();
         for l in self.chain.blocks[k].clone() {
-            self.run.models[number][l] = self.weights[l].clone();
+            self.run.models[number][l].clone_from(&self.weights[l]);
         }
     }
 }

@@ -63,7 +63,8 @@ pub fn trajectory(chain: &Chain, settings: &Settings, start: &Weights, steps: us
             }
         }
         for &(a, b) in &settings.tied {
-            weights[b] = weights[a].clone();
+            let shared = weights[a].clone();
+            weights[b] = shared;
         }
         out.push(weights);
     }

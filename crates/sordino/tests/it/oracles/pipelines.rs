@@ -68,12 +68,12 @@ impl Both {
         // That these are the library's data: the losses agree.
         let all = Batch { inputs: both.inputs.clone(), targets: both.targets.clone() };
         let loss = whole.evaluate(&parameters, &[], Split::Train).unwrap().unwrap().loss;
-        assert!((both.chain(4).loss(&both.start, &all) - loss).abs() < 1e-6, "{loss}");
+        assert!((Both::chain(4).loss(&both.start, &all) - loss).abs() < 1e-6, "{loss}");
         both
     }
 
     /// The reference's network in so many blocks.
-    fn chain(&self, blocks: usize) -> Chain {
+    fn chain(blocks: usize) -> Chain {
         Chain { sizes: vec![WIDTH; LAYERS + 1], tanh: true, blocks: Vec::new() }.cut(cuts(blocks).1)
     }
 
@@ -99,7 +99,7 @@ impl Both {
     fn exact(&self, inner: Inner, peak: f64) -> Vec<Vec<f64>> {
         let rate = cosine(peak, 0, ITERATIONS as u64);
         let settings = pipeline_sync::Settings { rate: &rate, inner, batch: &|t| self.batch(t) };
-        flat(&pipeline_sync::trajectory(&self.chain(3), &settings, &self.start, ITERATIONS as u64))
+        flat(&pipeline_sync::trajectory(&Self::chain(3), &settings, &self.start, ITERATIONS as u64))
     }
 }
 
@@ -136,7 +136,7 @@ fn micro_batches_make_one_step_whether_they_are_alike_or_not() {
     for (batch, micro) in [(8, 4), (8, 8), (8, 3), (7, 2), (5, 8)] {
         let both = Both::new(false, batch);
         for (optim, inner, peak) in OPTIMS {
-            let (chain, rate) = (both.chain(3), cosine(peak, 0, ITERATIONS as u64));
+            let (chain, rate) = (Both::chain(3), cosine(peak, 0, ITERATIONS as u64));
             let oracle = |batch: &dyn Fn(u64) -> Batch| {
                 let settings = gpipe::Settings { rate: &rate, inner, micro, batch };
                 flat(&gpipe::trajectory(&chain, &settings, &both.start, ITERATIONS as u64))
@@ -146,7 +146,8 @@ fn micro_batches_make_one_step_whether_they_are_alike_or_not() {
             // The control: a row less. Where parts are unequal, the mean of their means as well.
             let short = |t| {
                 let Batch { mut inputs, mut targets } = both.batch(t);
-                (inputs.pop(), targets.pop());
+                inputs.pop();
+                targets.pop();
                 Batch { inputs, targets }
             };
             let mut controls = vec![oracle(&short)];
@@ -188,7 +189,7 @@ fn blocks_that_wait_for_nobody_go_back_through_their_newest_weights() {
     let both = Both::new(false, 8);
     for (optim, inner, peak) in OPTIMS {
         for blocks in [2, 3, 4] {
-            let (chain, rate) = (both.chain(blocks), cosine(peak, 0, ITERATIONS as u64));
+            let (chain, rate) = (Both::chain(blocks), cosine(peak, 0, ITERATIONS as u64));
             let oracle = |capacity: usize| {
                 let settings = dsp::Settings {
                     rate: &rate,
@@ -224,7 +225,7 @@ fn every_block_takes_the_gradient_of_the_point_at_which_its_batch_passed() {
             ("optim=sgd(rate=0.006, momentum=0.9, schedule=cosine)", MOMENTUM, 0.006),
         ] {
             for blocks in [2, 3, 4] {
-                let (chain, rate) = (both.chain(blocks), cosine(peak, 0, ITERATIONS as u64));
+                let (chain, rate) = (Both::chain(blocks), cosine(peak, 0, ITERATIONS as u64));
                 let oracle = |chain: &Chain, tied: bool| {
                     let tied = if tied { vec![(0, LAYERS - 1)] } else { Vec::new() };
                     let settings = ouroboros::Settings { rate: &rate, inner, tied, batch: &|t| both.batch(t) };
@@ -234,7 +235,7 @@ fn every_block_takes_the_gradient_of_the_point_at_which_its_batch_passed() {
                 let mut controls = vec![
                     of("placement.capacity=2"),
                     of("placement.stale=recompute"),
-                    oracle(&both.chain(if blocks == 4 { 3 } else { blocks + 1 }), tied),
+                    oracle(&Both::chain(if blocks == 4 { 3 } else { blocks + 1 }), tied),
                 ];
                 if tied {
                     // Two matrices in the place of one.
