@@ -7,7 +7,7 @@
 //! ```text
 //! fresh            1 where τ = 0, else 0: late words are dropped
 //! any              1
-//! bounded(T)       1, and the server waits for everybody in every T-th update, so that τ < T + 1
+//! bounded(T)       1, and the server waits for everybody in every T-th update, so that τ < T
 //! delay_adaptive   1 where τ ≤ N, else 1/τ                  N: workers at work at the same time
 //! distance(D)      1 where ‖x_t − x_{t−τ}‖ ≤ D, else 0
 //! discount(p)      (1 + τ)^(−p)
@@ -126,7 +126,10 @@ mod tests {
         assert_eq!([0, 3, 4, 90].map(|d| weight(Staleness::Distance(1.5), d)), [1.0, 1.0, 0.0, 0.0]);
         assert_eq!([0, 3, 99].map(|d| weight(Staleness::Discount(0.5), d)), [1.0, 0.5, 0.1]);
         assert_eq!(weight(Staleness::Any, 1000), 1.0);
-        assert_eq!((0..6).map(|u| Staleness::Bounded(3).gathers(u)).collect::<Vec<_>>(), [false, false, true, false, false, true]);
+        assert_eq!(
+            (0..6).map(|u| Staleness::Bounded(3).gathers(u)).collect::<Vec<_>>(),
+            [false, false, true, false, false, true]
+        );
         assert!(!Staleness::Any.gathers(0) && Staleness::Bounded(1).gathers(0));
     }
 }

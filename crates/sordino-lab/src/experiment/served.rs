@@ -126,8 +126,8 @@ impl Counter<'_> {
             self.tell(&told, observer);
             let (done, stop) = (self.serving.server().finished(), observer.stop());
             self.due |= update.version % self.plan.eval_every.max(1) == 0;
-            // Where workers owe what their words left out, the model is whole after an update of everybody.
-            let whole = update.everybody || !self.serving.server().flushes();
+            // Where workers owe what their words left out, the model is whole once all have said it.
+            let whole = update.gathered || !self.serving.server().flushes();
             let mut reached = false;
             if (self.due && whole) || done || stop {
                 let gap = if update.everybody && self.plan.recipe.certifies() { self.serving.gap()? } else { None };
@@ -141,7 +141,7 @@ impl Counter<'_> {
                 break;
             }
             if !done {
-                self.serving.answer(update.everybody)?;
+                self.serving.answer()?;
             }
         }
         self.serving.stop()
@@ -235,8 +235,7 @@ impl Counter<'_> {
                 .then(|| words.iter().map(|w| w.delay as f64).sum::<f64>() / words.len() as f64),
             duality_gap,
             delay_most: words.iter().map(|w| w.delay).max(),
-            arrivals: (!order.is_empty())
-                .then(|| order.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+            arrivals: (!order.is_empty()).then(|| order.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
             ..Point::default()
         };
         if let Some(observer) = observer {

@@ -4,7 +4,8 @@
 //! ```text
 //! hear     the word of a worker about a model that is τ updates old: weight by staleness, keep
 //! update   once there are enough: aggregate in the order of clients · optimizer or outer step · x ← x − u
-//! flush    after an update of everybody, where sums are kept: what words left out, x ← x − aggregate
+//! flush    after an update that bounded staleness waits for everybody in, where sums are kept: what words left out,
+//!          x ← x − aggregate
 //! tell     the model, or in a code what it has moved by since this worker was told
 //! ```
 
@@ -48,6 +49,8 @@ pub struct Update {
     pub words: Vec<Heard>,
     /// Whether everybody has come, and nobody is at work.
     pub everybody: bool,
+    /// Whether that is because words may be no older: what words left out is said then, and the whole model told.
+    pub gathered: bool,
 }
 
 /// What the server knows of a worker.
@@ -108,7 +111,8 @@ pub struct Server {
 impl Server {
     /// The server of `workers` workers at the start of a run of `total` local steps each.
     pub fn new(mut parts: Parts, workload: &dyn Workload, seed: u64, workers: usize, total: u64) -> Result<Self> {
-        let served = parts.participation.served().ok_or_else(|| Error::request("rounds of everybody need no server"))?;
+        let served =
+            parts.participation.served().ok_or_else(|| Error::request("rounds of everybody need no server"))?;
         parts.participation.fits(workers)?;
         if served.waits && served.count > workers {
             return Err(Error::request(format!(
@@ -183,7 +187,7 @@ impl Server {
         self.desks.iter().filter(|desk| desk.busy).map(|desk| self.version - desk.given).collect()
     }
 
-    /// Whether workers tell what words left out after an update of everybody.
+    /// Whether workers tell what words left out after updates that everybody was gathered for.
     pub fn flushes(&self) -> bool {
         matches!(self.staleness, Staleness::Bounded(_)) && self.owes && self.sums()
     }
@@ -197,10 +201,15 @@ impl Server {
         self.received / self.desks.len() as u64
     }
 
+    /// Whether everybody is gathered for this update, counted from 0, as words may be no older; or as it is the last.
+    fn gathers(&self, update: u64) -> bool {
+        let last = matches!(self.staleness, Staleness::Bounded(_)) && self.received >= self.total;
+        self.staleness.gathers(update) || last
+    }
+
     /// How many words the update that is being gathered waits for.
     fn needs(&self) -> usize {
-        let last = matches!(self.staleness, Staleness::Bounded(_)) && self.received >= self.total;
-        if self.staleness.gathers(self.version) || last { self.desks.len() } else { self.served.count }
+        if self.gathers(self.version) { self.desks.len() } else { self.served.count }
     }
 
     /// Hears a word; an update where it was the last that one waits for. Who has spoken is no longer at work.
@@ -255,9 +264,10 @@ impl Server {
             self.step(rate, step)?;
         }
         self.spare.extend(self.kept.drain(..).map(|kept| kept.said));
+        let gathered = self.gathers(self.version);
         self.version += 1;
         let everybody = self.desks.iter().all(|desk| !desk.busy);
-        Ok(Update { version: self.version, steps: self.steps(), rate, words, everybody })
+        Ok(Update { version: self.version, steps: self.steps(), rate, words, everybody, gathered })
     }
 
     fn gathering(&self, voices: usize) -> Gathering {
@@ -320,12 +330,12 @@ impl Server {
         mean
     }
 
-    /// Sends a worker back to work: what it is told, and the buffers that go along. `everybody` says that all stand
-    /// together, where the whole model repairs what codes left out.
-    pub fn tell(&mut self, worker: usize, everybody: bool, out: &mut Writer, buffers: &mut Vec<f32>) -> Result<()> {
+    /// Sends a worker back to work: what it is told, and the buffers that go along. After an update that everybody was
+    /// gathered for the whole model repairs what codes left out.
+    pub fn tell(&mut self, worker: usize, out: &mut Writer, buffers: &mut Vec<f32>) -> Result<()> {
         let client = self.engage(worker);
         let (index, draws) = self.clients[client as usize];
-        let whole = self.down.is_none() || (everybody && matches!(self.staleness, Staleness::Bounded(_)));
+        let whole = self.down.is_none() || (self.version > 0 && self.gathers(self.version - 1));
         let desk = &self.desks[worker];
         let form = match (desk.begun, whole) {
             (false, _) => Form::Same,
@@ -370,7 +380,8 @@ impl Server {
         if self.served.clients > 0 {
             let turn: u64 = self.clients.iter().map(|(jobs, _)| jobs).sum::<u64>() + self.busy().len() as u64;
             let mut stream = Stream::new(self.seed, Use::Participation, worker as u64, turn);
-            let taken = |client| self.desks.iter().enumerate().any(|(w, d)| w != worker && d.busy && d.client == client);
+            let taken =
+                |client| self.desks.iter().enumerate().any(|(w, d)| w != worker && d.busy && d.client == client);
             let mut client = stream.below(self.clients.len() as u64);
             while taken(client) {
                 client = stream.below(self.clients.len() as u64);
@@ -385,7 +396,8 @@ impl Server {
         let mut state = State::default();
         state.put("model", &self.model);
         state.put_numbers("position", &[self.version, self.received]);
-        state.put_numbers("clients", &self.clients.iter().flat_map(|(jobs, steps)| [*jobs, *steps]).collect::<Vec<_>>());
+        state
+            .put_numbers("clients", &self.clients.iter().flat_map(|(jobs, steps)| [*jobs, *steps]).collect::<Vec<_>>());
         for (worker, desk) in self.desks.iter().enumerate() {
             let name = |what: &str| format!("worker-{worker}/{what}");
             state.put_numbers(&name("desk"), &[desk.given, desk.client, u64::from(desk.busy), u64::from(desk.begun)]);

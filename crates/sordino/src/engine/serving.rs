@@ -114,7 +114,7 @@ impl Serving {
         self.port.load_held(&std::mem::take(&mut self.held))?;
         let busy = self.server.busy();
         self.waiting = (0..self.workers()).filter(|worker| !busy.contains(worker)).collect();
-        if work && !self.server.finished() { self.answer(false) } else { Ok(()) }
+        if work && !self.server.finished() { self.answer() } else { Ok(()) }
     }
 
     /// Serves until an update has been made; none once all steps are done.
@@ -129,24 +129,24 @@ impl Serving {
             self.order.push(worker);
             self.waiting.push(worker);
             if let Some(update) = made {
-                if update.everybody && self.server.flushes() {
+                if update.gathered && self.server.flushes() {
                     self.flush()?;
                 }
                 return Ok(Some(update));
             }
             if !self.waits {
-                self.answer(false)?;
+                self.answer()?;
             }
         }
     }
 
-    /// Sends those back to work that have spoken; `everybody` as the update said.
-    pub fn answer(&mut self, everybody: bool) -> Result<()> {
+    /// Sends those back to work that have spoken.
+    pub fn answer(&mut self) -> Result<()> {
         let mut waiting = std::mem::take(&mut self.waiting);
         waiting.sort_unstable();
         for worker in waiting {
             self.announce(worker, &Word::Work)?;
-            self.server.tell(worker, everybody, &mut self.out, &mut self.buffers)?;
+            self.server.tell(worker, &mut self.out, &mut self.buffers)?;
             self.port.send(worker, &down(Purpose::Payload), self.out.bytes())?;
             if !self.buffers.is_empty() {
                 self.out.clear();
@@ -227,8 +227,10 @@ impl Serving {
                 return Ok(worker);
             }
             Some(order) => order.pop_front().filter(|worker| busy.contains(worker)).ok_or_else(|| {
-                Error::mismatch("the order of workers to be replayed is not that of this run: it ends too early, or names a \
-                                 worker that has nothing to say")
+                Error::mismatch(
+                    "the order of workers to be replayed is not that of this run: it ends too early, or names a \
+                                 worker that has nothing to say",
+                )
             })?,
         };
         self.receive(worker, &tag).map(|()| worker)

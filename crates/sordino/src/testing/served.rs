@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use super::trial::Trial;
 use crate::base::{Error, Ledger, Result, State};
 use crate::engine::{Serving, Session, Update, Word, Worker};
-use crate::fabric::{Clock, Medium, Metered, Port, SimClock, SimPort, Still, ThreadPort, World, connect, on_threads, simulate};
+use crate::fabric::{
+    Clock, Medium, Metered, Port, SimClock, SimPort, Still, ThreadPort, World, connect, on_threads, simulate,
+};
 use crate::recipe;
 use crate::workload::Workload;
 
@@ -126,7 +128,7 @@ fn serve(serving: &mut Serving, how: &Served, keep: &dyn Fn(usize, State)) -> Re
             break;
         }
         if !serving.server().finished() {
-            serving.answer(everybody)?;
+            serving.answer()?;
         }
     }
     run.ages = serving.server().ages();

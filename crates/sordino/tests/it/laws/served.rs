@@ -24,7 +24,13 @@ fn models(run: &ServedRun) -> Vec<u64> {
 /// Every served row and mixes that no row has, in a world of unequal workers, with a task each.
 fn rows_and_mixes() -> Vec<(String, Recipe, &'static dyn Task)> {
     let mixes: &[&[&str]] = &[
-        &["participation=first_b(2)", "staleness=bounded(4)", "compress=topk(0.2)", "feedback=residual", "schedule.every=3"],
+        &[
+            "participation=first_b(2)",
+            "staleness=bounded(4)",
+            "compress=topk(0.2)",
+            "feedback=residual",
+            "schedule.every=3",
+        ],
         &[
             "participation=first_b(2)",
             "staleness=any",
@@ -32,13 +38,36 @@ fn rows_and_mixes() -> Vec<(String, Recipe, &'static dyn Task)> {
             "feedback=residual(lambda=0.5)",
             "exchange=star(down=topk(0.1), feedback=residual)",
         ],
+        &[
+            "participation=first_b(3)",
+            "staleness=bounded(4)",
+            "exchange=star(down=topk(0.1), feedback=residual)",
+            "schedule.every=2",
+        ],
         &["participation=first_b(3)", "staleness=fresh", "aggregate=median", "optim=sgd(momentum=0.9)"],
-        &["participation=buffered(3)", "staleness=discount(1)", "outer=momentum(0.5)", "compress=qsgd", "buffers=local"],
+        &[
+            "participation=buffered(3)",
+            "staleness=discount(1)",
+            "outer=momentum(0.5)",
+            "compress=qsgd",
+            "buffers=local",
+        ],
         &["participation=buffered(4, clients=9)", "aggregate=weighted", "schedule=epochs(1)", "optim=adamw"],
-        &["participation=first_b(1)", "staleness=any", "payload=gradient", "optim=adamw", "compress=sign(scope=tensor)"],
+        &[
+            "participation=first_b(1)",
+            "staleness=any",
+            "payload=gradient",
+            "optim=adamw",
+            "compress=sign(scope=tensor)",
+        ],
     ];
-    let rows = served().map(|r| (r.name.to_owned(), row(r.name, &[UNEQUAL, "optim.rate=0.1"])));
-    let mixes = mixes.iter().map(|sets| (sets.join(" "), neutral(&[sets, &["exchange=star", UNEQUAL][..]].concat())));
+    let rows = served().map(|r| {
+        // Short silences, and updates that everybody is gathered for within forty steps.
+        let own: &[&str] =
+            if r.name == "acpd" { &["schedule=constant(5)", "staleness=bounded(4)"] } else { &["optim.rate=0.1"] };
+        (r.name.to_owned(), row(r.name, &[&[UNEQUAL], own].concat()))
+    });
+    let mixes = mixes.iter().map(|sets| (sets.join(" "), neutral(&[&["exchange=star", UNEQUAL][..], sets].concat())));
     let tried = |(name, recipe): (String, Recipe)| {
         let task = with_duals(&recipe, &Buffered);
         (name, recipe, task)
@@ -111,7 +140,8 @@ fn stopping_and_going_on_is_never_having_stopped() {
     for (name, recipe, task) in rows_and_mixes() {
         let trial = Trial::new(&recipe, task, 4, 5, 40);
         let whole = trial.served(&Served::default()).unwrap();
-        for at in [1, whole.updates.len() / 2, whole.updates.len() - 1] {
+        // After the fourth the words of some begin with the whole model.
+        for at in [1, 4, whole.updates.len() / 2, whole.updates.len() - 1] {
             let until = Served { until: Some(at as u64), ..Served::default() };
             let first = trial.served(&until).unwrap();
             let rest = trial.served(&Served { from: Some(first.states), ..Served::default() }).unwrap();
@@ -119,7 +149,11 @@ fn stopping_and_going_on_is_never_having_stopped() {
             assert_eq!(rest.updates, whole.updates[at..], "{name}");
             assert_eq!((rest.seconds, &rest.workers), (whole.seconds, &whole.workers), "{name}: clocks go on");
             let saved = trial.served(&Served { save_after: Some(at as u64), ..Served::default() }).unwrap();
-            assert_eq!((models(&saved), saved.seconds), (models(&whole), whole.seconds), "{name}: saving changes nothing");
+            assert_eq!(
+                (models(&saved), saved.seconds),
+                (models(&whole), whole.seconds),
+                "{name}: saving changes nothing"
+            );
         }
     }
 }
@@ -150,7 +184,7 @@ fn the_slowest_worker_is_waited_for_where_staleness_is_bounded_and_only_there() 
         (most, run.updates.iter().filter(|u| u.everybody).count(), run.seconds)
     };
     let (bounded, unbounded) = (delays("bounded(6)"), delays("any"));
-    assert!(bounded.0 <= 6 && bounded.1 >= 5, "{bounded:?}");
+    assert!(bounded.0 < 6 && bounded.1 >= 5, "{bounded:?}");
     assert!(unbounded.0 > 40 && unbounded.1 == 0, "{unbounded:?}");
     assert!(bounded.2 > 3.0 * unbounded.2, "waiting costs time: {bounded:?} {unbounded:?}");
 }
@@ -191,6 +225,15 @@ fn refusals_name_both_choices_and_a_cure() {
         (&["participation=buffered(2)", "exchange=star", "staleness=bounded(3)"], "first_b"),
         (&["participation=first_b(1)", "exchange=star", "payload=gradient", "optim=adam", "staleness=discount"], "sgd"),
         (&["participation=buffered(2, clients=9)", "exchange=star", "feedback=residual"], "feedback=none"),
+        (&["participation=buffered(2, clients=9)", "exchange=star", "local.estimate=svrg"], "participation.clients=0"),
+        (
+            &["participation=first_b(2)", "exchange=star", "local=dual", "aggregate=sum"],
+            "staleness=bounded(20), or any",
+        ),
+        (
+            &["participation=first_b(2)", "exchange=star", "local=dual", "aggregate=sum", "staleness=discount"],
+            "staleness=bounded(20), or any",
+        ),
         (&["participation=first_b(2)", "exchange=star", "privacy=gaussian(noise=1, clip=1)"], "poisson"),
         (&["participation=first_b(2)", "exchange=star", "fabric.attack=alie"], "attack=none"),
     ] {

@@ -13,6 +13,7 @@
 //! Every comparison has its control: the reference with slightly other settings, or other draws, must not agree.
 
 mod clipping;
+mod dual;
 mod federated;
 mod feedback;
 mod layerwise;
@@ -20,6 +21,7 @@ mod local;
 mod lowrank;
 mod private;
 mod quantizers;
+mod zeroth;
 
 use std::sync::Arc;
 
@@ -88,6 +90,7 @@ fn cosine(peak: f64, warmup: u64, steps: u64) -> impl Fn(u64) -> f64 {
 fn every_row_is_compared() {
     let here = [
         include_str!("clipping.rs"),
+        include_str!("dual.rs"),
         include_str!("federated.rs"),
         include_str!("feedback.rs"),
         include_str!("layerwise.rs"),
@@ -95,6 +98,7 @@ fn every_row_is_compared() {
         include_str!("lowrank.rs"),
         include_str!("private.rs"),
         include_str!("quantizers.rs"),
+        include_str!("zeroth.rs"),
     ];
     for row in ROWS {
         let name = format!("\"{}\"", row.name);
