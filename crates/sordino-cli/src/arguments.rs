@@ -105,6 +105,9 @@ pub struct Scale {
     /// A LibSVM file (task logistic) or a folder with data sets (fashion-*, shakespeare-*)
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
+    /// Start from a saved model of the same task instead of a fresh one, such as runs/x/model.safetensors
+    #[arg(long, value_name = "FILE")]
+    pub start: Option<PathBuf>,
     /// Look at the model every R rounds [default: five to fifty times a run, as the task can afford]
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u64).range(1..))]
     pub eval_every: Option<u64>,

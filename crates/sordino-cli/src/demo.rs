@@ -27,6 +27,7 @@ pub fn demo(arguments: &Demo) -> Done {
         seeds: 1,
         sets: Vec::new(),
         data: None,
+        start: None,
         eval_every: None,
         checkpoint_every: None,
         out: Some(out.clone()),

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use sordino::engine::epoch_of;
+use sordino::engine::{epoch_of, weigh};
 use sordino::grammar::{Element, Value};
+use sordino::placement::Placement;
 use sordino::recipe::{Defaults, Recipe, check};
 use sordino::workload::{Batch, Task};
-use sordino_lab::experiment::{Header, Plan};
+use sordino_lab::experiment::{self, Header, Plan};
+use sordino_lab::model_file;
 
 use crate::arguments::{Scale, WORKERS};
+use crate::clock;
 use crate::tasks::{self, Made};
 
 /// Rounds of a federated run unless told.
@@ -37,7 +40,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let mut given = BTreeMap::new();
     let mut recipe = if is_file {
         let text = std::fs::read_to_string(name).with_context(|| format!("the recipe {name} cannot be read"))?;
-        let keys = ["workers", "steps", "seed", "data"];
+        let keys = ["workers", "steps", "seed", "data", "start"];
         let table: toml::Table = text.parse().with_context(|| format!("{name} is not TOML"))?;
         for key in keys {
             given.extend(table.get(key).map(|v| (key, v.clone())));
@@ -83,12 +86,14 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     if privacy_is_known(&recipe)? {
         check(&recipe)?;
     }
-    let participation = recipe.participation()?;
-    let clients = participation.clients(workers);
+    let layers = place(&mut recipe, entry, workers, seed, data.as_ref())?;
+    let clients = recipe.clients(workers, layers)?;
     let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, clients, seed, data.as_ref(), 0)?;
     let workload = made.task.workload(clients, seed)?;
-    // Some rates depend on how many parameters there are.
+    // Some rates depend on how many parameters there are; where the network is cut is settled.
+    let placement = recipe.choice("placement")?.clone();
     recipe = open;
+    recipe.choose("placement", &placement)?;
     recipe.resolve(&Defaults { parameters: workload.layout().len(), ..entry.defaults.clone() })?;
     let held: Vec<f32> = (0..clients as u64).map(|client| workload.rows(client) as f32).collect();
 
@@ -96,6 +101,11 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let Length { steps, batch_rows, pass } = length(&recipe, scale, entry, &*made.task, &held, workers, given_steps)?;
     recipe.solve(steps, workers, &held)?;
     check(&recipe)?;
+    let start = scale.start.clone().or_else(|| given.get("start").and_then(toml::Value::as_str).map(PathBuf::from));
+    let start = start.map(|path| path.canonicalize().unwrap_or(path));
+    if let Some(path) = &start {
+        model_file::read(path, workload.layout())?;
+    }
     let until_loss = scale.until.as_deref().map(until).transpose()?;
     let label = [&[recipe.method.as_str()][..], &own].concat().join(" ");
     let header = Header {
@@ -103,6 +113,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         version: env!("CARGO_PKG_VERSION").into(),
         data_hash: made.task.fingerprint(),
         data: data.map(|p| p.display().to_string()),
+        start: start.map(|p| p.display().to_string()),
     };
     let eval_every = match scale.eval_every {
         Some(every) => every,
@@ -172,8 +183,12 @@ fn length(
         None if recipe.choice("local")?.name == "dual" => 1,
         _ => rows.div_ceil(held.len().max(1)),
     };
-    // Those whose steps count at the same time.
-    let voices = participation.expected(workers);
+    // Those whose steps count at the same time: where workers hold blocks, copies of the network.
+    let voices = match participation.served() {
+        Some(_) => workers as f64,
+        None if participation.federated() => participation.expected(workers),
+        None => held.len() as f64,
+    };
     let epoch = (rows as f64 / (batch_rows as f64 * voices).max(1.0)).floor().max(1.0);
     let pass = epoch_of(held, if batch_rows == 0 { Batch::Full } else { Batch::Rows(batch_rows) });
     let steps = match (given, scale.epochs) {
@@ -203,6 +218,31 @@ fn until(text: &str) -> anyhow::Result<f64> {
 fn updates(recipe: &Recipe, rounds: u64, workers: usize) -> anyhow::Result<u64> {
     let served = recipe.participation()?.served();
     Ok(served.map_or(rounds, |served| rounds * workers as u64 / served.count.max(1) as u64))
+}
+
+/// Settles where the layers live: how many there are, and, where the recipe leaves it open, where the network is cut, by
+/// what layers cost on this machine.
+fn place(
+    recipe: &mut Recipe,
+    entry: &tasks::Entry,
+    workers: usize,
+    seed: u64,
+    data: Option<&PathBuf>,
+) -> anyhow::Result<usize> {
+    let Placement::Pipeline(pipeline) = recipe.placement()? else { return Ok(0) };
+    let made = entry.make(recipe.choice("task")?, &Element::word("iid"), 1, seed, data, 0)?;
+    let layers = made.task.layers()?;
+    // Refused before anything is measured.
+    pipeline.blocks_on(workers, layers)?;
+    let workload = made.task.workload(1, seed)?;
+    let costs = if pipeline.cuts.is_none() {
+        let batch = recipe.build(clock::real())?.batch;
+        experiment::measure(&*workload, batch, seed, &*clock::real())?
+    } else {
+        weigh(&*workload)
+    };
+    recipe.place(workers, &costs)?;
+    Ok(layers)
 }
 
 /// Whether nothing of `privacy` waits for the length of the run.

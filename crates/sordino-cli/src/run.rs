@@ -139,7 +139,7 @@ fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
     let element = plan.recipe.choice("task")?.clone();
     let entry = tasks::entry(&element.name)?;
     let data = plan.header.data.as_ref().map(PathBuf::from);
-    let clients = plan.recipe.participation()?.clients(plan.workers);
+    let clients = plan.recipe.clients(plan.workers, 0)?;
     let made = entry.make(&element, plan.recipe.choice("partition")?, clients, plan.seed, data.as_ref(), 0)?;
     if made.task.fingerprint() != plan.header.data_hash {
         bail!(
@@ -200,10 +200,14 @@ fn refuse_changes(plan: &Plan, arguments: &Run, directory: &Path) -> anyhow::Res
         || scale.rounds.is_some()
         || scale.out.is_some()
         || scale.data.is_some()
+        || scale.start.is_some()
         || scale.until.is_some()
         || scale.seeds > 1
     {
-        bail!("--resume and --replay do as the run began: leave out --epochs, --rounds, --out, --data, --until and --seeds");
+        bail!(
+            "--resume and --replay do as the run began: leave out --epochs, --rounds, --out, --data, --start, --until \
+             and --seeds"
+        );
     }
     Ok(())
 }

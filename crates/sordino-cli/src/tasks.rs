@@ -1,5 +1,6 @@
 //! The tasks: what there is, with what suits each.
 
+mod fool;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use sordino::{Error, Result};
 use sordino_lab::data::{self, Set, SparsePair, libsvm};
 use sordino_nets::{CharLstm, CharTransformer, Cnn, Mlp, ResNet20};
 
-use rows::{images, made, regression, ridge, roles, text, vowels};
+use rows::{fooled, images, made, regression, ridge, roles, text, vowels};
 
 /// A task as it is listed.
 pub struct Entry {
@@ -129,6 +130,17 @@ pub const ENTRIES: &[Entry] = &[
         length: Length::Epochs(6.0),
         looks: 5,
         make: |ask| images(ask, "fashion", ResNet20 { width: most(&ask.args, "width", 1024)? }),
+    },
+    Entry {
+        listing: task(
+            "fool-digits-mlp",
+            "one perturbation of all optdigits that fools an MLP, known by its outputs alone (embedded)",
+            &[Key { name: "margin", default: "hinge", about: "loss of the margin: hinge or logistic" }],
+        ),
+        defaults: Defaults { sgd_rate: 0.1, adam_rate: 0.01, ..Defaults::PLAIN },
+        length: Length::Steps(1000),
+        looks: 25,
+        make: fooled,
     },
     Entry {
         listing: task("logistic", "logistic regression over a LibSVM file, named by --data FILE", &[L2, NONCONVEX]),
@@ -330,6 +342,7 @@ impl Entry {
         let embedded = [
             "digits-cnn",
             "digits-mlp",
+            "fool-digits-mlp",
             "made-ridge",
             "mushrooms-logistic",
             "mushrooms-ridge",

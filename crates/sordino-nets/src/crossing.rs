@@ -102,6 +102,10 @@ pub(crate) struct Write<'a> {
 impl ModuleMapper for Write<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let trained = param.is_require_grad();
+        // In a block of a network the tensors of other blocks are frozen, and nobody has values for them.
+        if !trained && self.buffers.is_empty() {
+            return param;
+        }
         let source = if trained { &mut self.parameters } else { &mut self.buffers };
         let device = self.device;
         param.map(|old| {

@@ -40,9 +40,11 @@
 mod crossing;
 mod data;
 mod initial;
+mod layered;
 mod models;
 mod pass;
 mod sample;
+mod stage;
 mod task;
 mod workload;
 
@@ -50,6 +52,7 @@ pub use burn;
 pub use crossing::Slot;
 pub use data::{Data, Hash, ImageBatch, ImageData, Images, Text, TextBatch};
 pub use initial::{Rule, kaiming, usual};
+pub use layered::{Layered, Layering, Told};
 pub use models::{CharLstm, CharTransformer, Cnn, Mlp, ResNet20};
 pub use pass::{Outcome, Pass};
 pub use sample::Sample;

@@ -10,6 +10,7 @@ use sordino::workload::{self, Deal, Split};
 use crate::crossing::Slot;
 use crate::data::{Data, Hash};
 use crate::initial::{Rule, usual};
+use crate::layered::Layering;
 use crate::pass::{Outcome, Pass};
 use crate::workload::Workload;
 
@@ -35,10 +36,19 @@ pub trait Model: Clone + fmt::Debug + Send + Sync + 'static {
         usual(slot)
     }
 
+    /// How it runs layer by layer, if it can be cut into blocks: `Some(Layering::of::<Self>())` of a layered model.
+    fn layering() -> Option<Layering<Self::Module, Self::Data>> {
+        None
+    }
+
     /// A workload that holds all rows of `data`.
     fn workload(&self, data: Self::Data) -> Result<Workload<Self::Module, Self::Data>> {
         let module = self.build(&data, &Device::default().autodiff())?;
-        Ok(Workload::new(module, Self::outcome, data)?.with_rule(Self::rule))
+        let workload = Workload::new(module, Self::outcome, data)?.with_rule(Self::rule);
+        Ok(match Self::layering() {
+            Some(layering) => workload.with_layering(layering),
+            None => workload,
+        })
     }
 
     /// A task of this model on `data`, dealt as told.
@@ -78,6 +88,16 @@ impl<C: Model> workload::Task for Task<C> {
     fn workload(&self, clients: usize, _seed: u64) -> Result<Box<dyn workload::Workload>> {
         let rows = self.deal.rows(workload::Task::rows(self), clients)?;
         Ok(Box::new(self.model.workload(self.data.clone())?.with_rows(rows)))
+    }
+
+    fn layers(&self) -> Result<usize> {
+        match C::layering() {
+            None => Ok(0),
+            Some(layering) => {
+                let module = self.model.build(&self.data, &Device::default())?;
+                Ok((layering.layers)(&module).len())
+            }
+        }
     }
 
     fn rows(&self) -> usize {

@@ -1,5 +1,7 @@
 //! Any Burn module as a workload.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::Device;
 use sordino::base::{Error, Layout, Result, Role, Stream, Use};
@@ -8,7 +10,9 @@ use sordino::workload::{self, Batch, Draw, EVALUATED_ROWS, Metrics, Part, Rows, 
 use crate::crossing::{ReadBuffers, ReadGradients, Slot, Survey, Write};
 use crate::data::Data;
 use crate::initial::{Rule, usual};
+use crate::layered::Layering;
 use crate::pass::{Outcome, Pass};
+use crate::stage::Stage;
 
 /// Rows of one forward pass in evaluation.
 const EVALUATED_AT_ONCE: usize = 256;
@@ -40,6 +44,7 @@ pub struct Workload<M: Module, D: Data> {
     slots: Vec<Slot>,
     buffers: Vec<f32>,
     rule: fn(&Slot) -> Rule,
+    layering: Option<Layering<M, D>>,
     device: Device,
 }
 
@@ -66,6 +71,7 @@ impl<M: Module, D: Data> Workload<M, D> {
             slots: survey.slots,
             buffers: survey.buffers,
             rule: usual,
+            layering: None,
             device,
         })
     }
@@ -81,6 +87,13 @@ impl<M: Module, D: Data> Workload<M, D> {
     #[must_use]
     pub fn with_rule(mut self, rule: fn(&Slot) -> Rule) -> Self {
         self.rule = rule;
+        self
+    }
+
+    /// The same workload, which can be cut between its layers.
+    #[must_use]
+    pub fn with_layering(mut self, layering: Layering<M, D>) -> Self {
+        self.layering = Some(layering);
         self
     }
 
@@ -127,7 +140,7 @@ impl<M: Module, D: Data> Workload<M, D> {
     }
 }
 
-impl<M: Module, D: Data> workload::Workload for Workload<M, D> {
+impl<M: Module + 'static, D: Data + 'static> workload::Workload for Workload<M, D> {
     fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -208,6 +221,29 @@ impl<M: Module, D: Data> workload::Workload for Workload<M, D> {
             module.valid().visit(&mut ReadBuffers { slots: self.slots.iter(), out: buffers });
         }
         Ok(())
+    }
+
+    fn layers(&self) -> Vec<Vec<usize>> {
+        let (Some(layering), Some(module)) = (&self.layering, &self.module) else { return Vec::new() };
+        let under =
+            |name: &str, path: &str| name.strip_prefix(path).is_some_and(|r| r.is_empty() || r.starts_with('.'));
+        let tensors = |paths: &Vec<String>| {
+            let used = |name: &str| paths.iter().any(|path| under(name, path));
+            self.layout.tensors().enumerate().filter(|(_, (t, _))| used(&t.name)).map(|(i, _)| i).collect()
+        };
+        (layering.layers)(module).iter().map(tensors).collect()
+    }
+
+    fn stage(&self, layers: Range<usize>) -> Result<Box<dyn workload::Stage>> {
+        let (Some(layering), Some(module)) = (self.layering, self.module.clone()) else {
+            return Err(Error::request(
+                "this network does not say how it runs layer by layer, so it cannot be cut into blocks; set \
+                 placement=replicate, or implement Layered for it",
+            ));
+        };
+        let (data, rows, uses) = ((layering.copy)(&self.data), self.rows.clone(), self.layers());
+        let whole = (&self.layout, &self.device);
+        Ok(Box::new(Stage::new(module, layering, (layers, &uses), data, rows, whole)?))
     }
 
     fn evaluate_client(&mut self, parameters: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {

@@ -10,6 +10,7 @@ use sordino_lab::data::{self, DenseRows, DenseSet, ImageSet, Set, SparseSet, Tex
 use sordino_lab::partition::{Partition, flipped};
 use sordino_nets::{ImageData, Images, Model, Sample, Text};
 
+use super::fool::{Fool, Margin};
 use super::{Ask, Made, Writer, most, plain};
 
 /// Characters of one row of a text.
@@ -58,6 +59,23 @@ pub fn images<M: Model<Data = ImageData>>(ask: &Ask, set: &str, model: M) -> Res
     }
 }
 
+/// Digits with one perturbation, and the network that it is to fool.
+pub fn fooled(ask: &Ask) -> Result<Made> {
+    let Set::Images(set) = data::load("optdigits", None)? else {
+        return Err(Error::data("optdigits holds no images"));
+    };
+    let deal = deal(ask, set.train_labels.len(), Some(&set.train_labels), None)?;
+    if ask.flip > 0 {
+        return Err(Error::request(format!(
+            "task {} has a network that knows the true labels, so partition={} has none to flip; set partition.flip=0",
+            ask.name, ask.partition
+        )));
+    }
+    let margin = [Margin::Hinge, Margin::Logistic][ask.args.choice("margin", &["hinge", "logistic"])?];
+    let network = image_data(set.clone())?;
+    Ok(plain(Fool::new(ask.name, network, set, margin, deal)?))
+}
+
 /// Vowels, each row a picture of one line.
 pub fn vowels<M: Model<Data = ImageData>>(ask: &Ask, model: M) -> Result<Made> {
     let Set::Dense(DenseSet { train, test, features, classes }) = data::load("vowel", None)? else {
@@ -72,11 +90,17 @@ pub fn vowels<M: Model<Data = ImageData>>(ask: &Ask, model: M) -> Result<Made> {
 
 fn classified<M: Model<Data = ImageData>>(ask: &Ask, set: ImageSet, clients: Option<&[u32]>, model: M) -> Result<Made> {
     let deal = deal(ask, set.train_labels.len(), Some(&set.train_labels), clients)?;
-    let ImageSet { train_pixels, mut train_labels, test_pixels, test_labels, channels, height, width, classes } = set;
+    let mut set = set;
     for row in flipped(&deal, ask.flip)? {
-        let label = &mut train_labels[row as usize];
-        *label = classes as u32 - 1 - *label;
+        let label = &mut set.train_labels[row as usize];
+        *label = set.classes as u32 - 1 - *label;
     }
+    Ok(plain(model.task(ask.name, image_data(set)?, deal)))
+}
+
+/// Pictures as networks take them.
+fn image_data(set: ImageSet) -> Result<ImageData> {
+    let ImageSet { train_pixels, train_labels, test_pixels, test_labels, channels, height, width, classes } = set;
     let of = |pixels: Vec<f32>, labels: Vec<u32>| Images {
         pixels: pixels.into(),
         labels: labels.into(),
@@ -85,8 +109,7 @@ fn classified<M: Model<Data = ImageData>>(ask: &Ask, set: ImageSet, clients: Opt
         width,
         classes,
     };
-    let data = ImageData::new(of(train_pixels, train_labels), of(test_pixels, test_labels))?;
-    Ok(plain(model.task(ask.name, data, deal)))
+    ImageData::new(of(train_pixels, train_labels), of(test_pixels, test_labels))
 }
 
 /// Plays as one text; its clients are those who speak.

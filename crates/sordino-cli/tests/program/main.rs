@@ -5,6 +5,7 @@ mod naive;
 mod refusals;
 mod resume;
 mod runs;
+mod zeroth;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

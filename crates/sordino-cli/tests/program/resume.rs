@@ -6,7 +6,7 @@ use std::process::Stdio;
 use super::{Scratch, bytes, command, prints, refused, summary, words};
 
 /// Methods with something to remember of every kind.
-const RUNS: [&str; 7] = [
+const RUNS: [&str; 9] = [
     "qsr --set compress=orq(9) --set feedback=residual",
     "saef --set optim.momentum=0.9",
     "diloco --set schedule.every=4",
@@ -14,6 +14,8 @@ const RUNS: [&str; 7] = [
     "slowmo --set local.state=average --set aggregate=weighted",
     "scaffold --set partition=dirichlet(0.3) --set participation.count=4",
     "dp-fedavg --set privacy.seed=1 --set participation.expected=5",
+    "dsp --set schedule.every=2 --set compress=topk(0.1) --set feedback=residual",
+    "ouroboros --set task.dropout=0.1",
 ];
 
 /// Waits until the record has a line of at least that round, then kills without warning.

@@ -21,6 +21,8 @@ pub struct Header {
     pub data_hash: u64,
     /// The data's file or folder, if one was given.
     pub data: Option<String>,
+    /// The file of the model that training starts from, if it is not a fresh one.
+    pub start: Option<String>,
 }
 
 /// The keys of a recipe file that are not axes.
@@ -29,6 +31,7 @@ pub const KEYS: &[&str] = &[
     "version",
     "data_hash",
     "data",
+    "start",
     "workers",
     "seed",
     "steps",
@@ -54,6 +57,9 @@ impl Plan {
         }
         if let Some(data) = &self.header.data {
             let _ = writeln!(text, "data = {data:?}");
+        }
+        if let Some(start) = &self.header.start {
+            let _ = writeln!(text, "start = {start:?}");
         }
         let _ = writeln!(text, "data_hash = \"{:016x}\"\nversion = {:?}", self.header.data_hash, self.header.version);
         text
@@ -102,6 +108,7 @@ impl Plan {
                 version: words("version").unwrap_or_default(),
                 data_hash: hash.ok_or_else(|| Error::data("`data_hash` must be 16 hexadecimal digits"))?,
                 data: words("data"),
+                start: words("start"),
             },
             environment: std::collections::BTreeMap::new(),
             cores: 0,
@@ -132,7 +139,13 @@ mod tests {
             out: None,
             resume: false,
             replay: None,
-            header: Header { label: "l".into(), version: "1".into(), data_hash: 77, data: Some("a \"b\"".into()) },
+            header: Header {
+                label: "l".into(),
+                version: "1".into(),
+                data_hash: 77,
+                data: Some("a \"b\"".into()),
+                start: Some("c".into()),
+            },
             environment: std::collections::BTreeMap::new(),
             cores: 0,
         };

@@ -4,6 +4,7 @@
 //! library's: this room only asks it for rounds, looks at the model now and then, and writes files.
 
 mod files;
+mod piped;
 mod rank;
 mod served;
 
@@ -18,6 +19,7 @@ use sordino::workload::{Start, Task};
 use sordino::{Error, Result};
 
 pub use files::{Header, KEYS};
+pub use piped::measure;
 pub use rank::work;
 pub use served::arrivals;
 

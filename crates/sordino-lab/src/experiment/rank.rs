@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sordino::base::{Kind, Layout, Ledger, Party};
-use sordino::engine::{Gap, Session, Times, Told, Worker};
+use sordino::engine::{Gap, Session, Times, Told};
 use sordino::exchange::{decree, report};
 use sordino::fabric::{Clock, Medium, Port};
 use sordino::workload::{Split, Start, Task, Workload};
@@ -20,9 +20,9 @@ use crate::record::{FlowRow, Journal, Point, Summary, flows_of, ledger_of, read_
 use crate::{files, record};
 
 /// Rank 0's decision: this round is the last.
-const STOP: u8 = 1;
+pub(super) const STOP: u8 = 1;
 /// Rank 0's decision: save after this round.
-const SAVE: u8 = 2;
+pub(super) const SAVE: u8 = 2;
 /// Seconds between checkpoints at the most.
 pub(super) const CHECKPOINT_SECONDS: f64 = 10.0;
 /// The most federated clients whose own rows are looked at, evenly over all of them.
@@ -33,6 +33,8 @@ const MEGABIT_100: f64 = 100e6;
 /// The record of a run, kept by rank 0; other ranks of the process only read what a resumed run begins from.
 pub struct Desk {
     pub(super) resumed: Option<Manifest>,
+    /// The model that a new run starts from, if it is not a fresh one.
+    pub(super) start: Option<Start>,
     pub(super) layout: Layout,
     /// Federated clients of a round, on average.
     pub(super) seats: Option<f64>,
@@ -83,7 +85,8 @@ impl Desk {
     /// Opens the record: a new one, or the one that a checkpoint goes on from.
     pub fn open(task: &dyn Task, plan: &Plan) -> Result<Self> {
         let participation = plan.recipe.participation()?;
-        let probe = task.workload(participation.clients(plan.workers), plan.seed)?;
+        let clients = plan.recipe.clients(plan.workers, task.layers()?)?;
+        let probe = task.workload(clients, plan.seed)?;
         let seats = participation.federated().then(|| participation.expected(plan.workers));
         let (layout, model) = (probe.layout().clone(), probe.start(plan.seed));
         let mut kept = Kept {
@@ -97,10 +100,10 @@ impl Desk {
             aside: 0.0,
             cpu: 0.0,
             accuracy: None,
-            clients: participation.clients(plan.workers),
+            clients,
             interrupted: false,
         };
-        let mut resumed = None;
+        let (mut resumed, mut start) = (None, None);
         if let Some(out) = &plan.out {
             files::make_directory(out)?;
             if plan.resume && checkpoint::exists(out) {
@@ -125,7 +128,12 @@ impl Desk {
                 kept.journal = Some(Journal::create(out)?);
             }
         }
-        Ok(Self { resumed, layout, seats, task: task.name().to_owned(), kept: Mutex::new(kept) })
+        if let (Some(path), None) = (&plan.header.start, &resumed) {
+            let model = model_file::read(Path::new(path), &layout)?;
+            kept.model = Start { parameters: model.parameters, buffers: model.buffers };
+            start = Some(kept.model.clone());
+        }
+        Ok(Self { resumed, start, layout, seats, task: task.name().to_owned(), kept: Mutex::new(kept) })
     }
 
     pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -174,7 +182,7 @@ impl Desk {
             cpu_seconds: (kept.cpu > 0.0).then_some(kept.cpu),
             cores: plan.cores,
             link_seconds_100mbit: 8.0 * sent.max(received) as f64 / MEGABIT_100,
-            started_from: None,
+            started_from: plan.header.start.clone(),
             flows: flows_of(&kept.ledger),
             environment: plan.environment.clone(),
         };
@@ -213,14 +221,17 @@ pub fn work(
 ) -> Result<()> {
     let rank = port.rank();
     let parts = plan.recipe.build(Arc::clone(clock))?;
-    let workload = task.workload(parts.participation.clients(plan.workers), plan.seed)?;
-    let mut workload = plan.recipe.wrap(workload)?;
-    let mut worker = Worker::new(parts, &*workload, plan.seed, rank, plan.workers, Some(plan.steps));
+    let workload = task.workload(plan.recipe.clients(plan.workers, task.layers()?)?, plan.seed)?;
+    let workload = plan.recipe.wrap(workload)?;
+    let (mut session, mut workload) = Session::join(parts, workload, port, plan.seed, Some(plan.steps))?;
+    if let Some(start) = &desk.start {
+        session.begin_from(start)?;
+    }
+    let worker = session.worker();
     worker.hide_with(entropy()?);
     if let (true, Some(out)) = (worker.federated(), &plan.out) {
         worker.keep_clients_in(Box::new(Spill::new(&out.join("clients"), rank)?));
     }
-    let session = Session::new(worker, port);
     let began = clock.now() - desk.kept().wall;
     let mut bench = Bench { rank, session, plan, clock, desk, began, saved: clock.now(), rows: task.rows(), gap: None };
     if bench.begin(&mut *workload)? {
@@ -264,12 +275,12 @@ fn whole(accounts: &[Account]) -> Result<Ledger> {
 }
 
 /// One rank at work.
-struct Bench<'a> {
-    rank: usize,
-    session: Session,
-    plan: &'a Plan,
-    clock: &'a Arc<dyn Clock>,
-    desk: &'a Desk,
+pub(super) struct Bench<'a> {
+    pub(super) rank: usize,
+    pub(super) session: Session,
+    pub(super) plan: &'a Plan,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) desk: &'a Desk,
     began: f64,
     saved: f64,
     rows: usize,
@@ -288,12 +299,12 @@ impl Bench<'_> {
         // What clients and the server have said is nobody's own: rank 0 goes on counting from it.
         let mine = |party| party == Party::Worker(rank) || (!matches!(party, Party::Worker(_)) && rank == 0);
         let waited = self.session.worker().times().waited;
-        if let Some(meter) = self.session.port().meter() {
+        self.session.metered(|meter| {
             for (link, flow) in whole.flows().filter(|(link, _)| mine(link.from)) {
                 meter.ledger.restore(link.clone(), *flow);
             }
-            meter.wait = manifest.clocks.get(&format!("wait-{}", self.rank)).map_or(0.0, |wait| wait - waited);
-        }
+            meter.wait = manifest.clocks.get(&format!("wait-{rank}")).map_or(0.0, |wait| wait - waited);
+        });
         // A run that was at its end already has no round left that would look at the model.
         let model = self.session.evaluated(workload)?;
         let mut kept = self.desk.kept();
@@ -316,11 +327,17 @@ impl Bench<'_> {
         kept.last_words.push(account);
         if self.rank == 0 {
             kept.wall = self.clock.now() - self.began;
-            kept.model.parameters = self.session.worker().model().to_vec();
+            // Of a network in blocks the last look is all that is left.
+            if self.session.seat().is_none() {
+                kept.model.parameters = self.session.worker().model().to_vec();
+            }
         }
     }
 
     fn rounds(&mut self, workload: &mut dyn Workload, observer: &dyn Observer) -> Result<()> {
+        if self.session.seat().is_some() {
+            return self.piped(workload, observer);
+        }
         while !self.session.done() {
             self.session.open()?;
             self.session.spend(workload)?;
@@ -349,7 +366,7 @@ impl Bench<'_> {
     }
 
     /// Rank 0's decisions for this round.
-    fn flags(&mut self, observer: &dyn Observer) -> u8 {
+    pub(super) fn flags(&mut self, observer: &dyn Observer) -> u8 {
         let rounds = self.session.worker().position().0 + 1;
         let due = self.plan.checkpoint_every.is_some_and(|every| rounds.is_multiple_of(every.max(1)));
         let due = due || self.clock.now() - self.saved > CHECKPOINT_SECONDS;
@@ -357,7 +374,7 @@ impl Bench<'_> {
         save | if observer.stop() { STOP } else { 0 }
     }
 
-    fn tell(&self, told: &Told, observer: &dyn Observer) {
+    pub(super) fn tell(&self, told: &Told, observer: &dyn Observer) {
         let (accuracy, loss) = {
             let mut kept = self.desk.kept();
             // A rank that played nobody in this round has no loss of its own to tell.
@@ -376,7 +393,7 @@ impl Bench<'_> {
     }
 
     /// Looks at the agreed model: a collective call. True once the target is reached.
-    fn look(&mut self, workload: &mut dyn Workload, after: Option<(&Told, &dyn Observer)>) -> Result<bool> {
+    pub(super) fn look(&mut self, workload: &mut dyn Workload, after: Option<(&Told, &dyn Observer)>) -> Result<bool> {
         let began = self.clock.now();
         let model = self.session.evaluated(workload)?;
         self.gap = self.session.certificate(workload, &model.parameters)?;
@@ -396,7 +413,7 @@ impl Bench<'_> {
             }
             kept.points.push(point);
         }
-        let verdict = decree(self.session.port(), &verdict)?;
+        let verdict = decree(self.session.everyone()?, &verdict)?;
         if self.rank == 0 {
             let mut kept = self.desk.kept();
             kept.aside += self.clock.now() - began;
@@ -408,10 +425,8 @@ impl Bench<'_> {
     /// This rank's account.
     fn account(&mut self, told: Option<&Told>) -> Account {
         let Times { compute, cpu, close, waited } = self.session.worker().times();
-        let (wait, flows) = match self.session.port().meter() {
-            Some(meter) => (waited + meter.wait, flows_of(&meter.ledger)),
-            None => (waited, Vec::new()),
-        };
+        let metered = self.session.metered(|meter| (waited + meter.wait, flows_of(&meter.ledger)));
+        let (wait, flows) = metered.unwrap_or((waited, Vec::new()));
         let clip = told.map_or(0.0, |t| {
             if self.plan.recipe.clips_rows() {
                 t.clipped_rows as f64 / (t.silence * t.spoke * self.plan.batch_rows as u64).max(1) as f64
@@ -430,7 +445,7 @@ impl Bench<'_> {
         let account = self.account(told);
         let words = serde_json::to_vec(&account)
             .map_err(|e| Error::data(format!("rank {}'s account cannot be written: {e}", self.rank)))?;
-        let all = report(self.session.port(), &words)?;
+        let all = report(self.session.everyone()?, &words)?;
         let read = |words: &Vec<u8>| {
             serde_json::from_slice(words).map_err(|e| Error::decode(format!("an account cannot be read: {e}")))
         };
@@ -453,7 +468,8 @@ impl Bench<'_> {
         let test = workload.evaluate(&model.parameters, &model.buffers, Split::Test)?;
         let (sent, received) = ledger.busiest(self.plan.workers, self.desk.seats);
         let (worst, spread) = if self.desk.seats.is_some() { self.clients(workload, model)? } else { (None, None) };
-        let speakers = self.desk.seats.unwrap_or(self.plan.workers as f64);
+        // Where workers hold blocks, copies of the network see rows.
+        let speakers = self.desk.seats.unwrap_or_else(|| self.session.worker().clients() as f64);
         let epsilon = self.session.worker().epsilon();
         // Known where every rank knows its part.
         let gaps: Option<Vec<Gap>> = accounts.iter().map(|a| a.gap.map(|[slack, owed]| Gap { slack, owed })).collect();
@@ -509,7 +525,7 @@ impl Bench<'_> {
     }
 
     /// Saves every rank's state: a collective call.
-    fn save(&mut self, workload: &dyn Workload) -> Result<()> {
+    pub(super) fn save(&mut self, workload: &dyn Workload) -> Result<()> {
         let Some(out) = &self.plan.out else { return Ok(()) };
         let began = self.clock.now();
         let (round, step) = self.session.worker().position();
@@ -520,11 +536,11 @@ impl Bench<'_> {
         } else {
             Vec::new()
         };
-        let folder = decree(self.session.port(), &folder)?;
+        let folder = decree(self.session.everyone()?, &folder)?;
         let draft = Draft::join(Path::new(String::from_utf8_lossy(&folder).as_ref()));
         draft.write_rank(self.rank, &self.session.save(workload)?)?;
         // Everybody has written before rank 0 commits.
-        report(self.session.port(), &[])?;
+        report(self.session.everyone()?, &[])?;
         if self.rank == 0 {
             let ledger = whole(&all)?;
             let mut kept = self.desk.kept();
@@ -548,7 +564,7 @@ impl Bench<'_> {
             })?;
             self.saved = self.clock.now();
         }
-        decree(self.session.port(), &[])?;
+        decree(self.session.everyone()?, &[])?;
         Ok(())
     }
 }

@@ -20,7 +20,10 @@ pub fn come(task: &dyn Task, plan: &Plan, port: Box<dyn Port>, clock: &Arc<dyn C
     let parts = plan.recipe.build(Arc::clone(clock))?;
     let workload = task.workload(parts.participation.clients(plan.workers), plan.seed)?;
     let mut workload = plan.recipe.wrap(workload)?;
-    let worker = Worker::new(parts, &*workload, plan.seed, rank, plan.workers, Some(plan.steps));
+    let mut worker = Worker::new(parts, &*workload, plan.seed, rank, plan.workers, Some(plan.steps));
+    if let Some(start) = &desk.start {
+        worker.begin_from(start)?;
+    }
     let mut session = Session::new(worker, port);
     if let (Some(out), Some(manifest)) = (&plan.out, &desk.resumed) {
         session.load(&checkpoint::load_rank(out, rank)?, &mut *workload)?;
@@ -56,6 +59,9 @@ pub fn serve(
     let workload = task.workload(parts.participation.clients(plan.workers), plan.seed)?;
     let workload = plan.recipe.wrap(workload)?;
     let mut serving = Serving::new(parts, &*workload, plan.seed, plan.steps, port)?;
+    if let Some(start) = &desk.start {
+        serving.begin_from(start)?;
+    }
     if let Some(order) = &plan.replay {
         serving.replay(order.iter().copied());
     }

@@ -12,13 +12,14 @@ use burn::nn::conv::Conv2d;
 use burn::tensor::activation::relu;
 use burn::tensor::module::max_pool2d;
 use burn::tensor::ops::MaxPoolOptions;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use sordino::base::{Error, Result};
 
 use super::{convolution, linear};
 use crate::crossing::Slot;
 use crate::data::{ImageBatch, ImageData};
 use crate::initial::{Rule, kaiming};
+use crate::layered::{Layered, Layering, Told};
 use crate::pass::{Outcome, Pass};
 use crate::task::Model;
 
@@ -46,16 +47,8 @@ pub struct Layers {
     hidden: Linear,
     output: Linear,
     dropout: f64,
-}
-
-impl Layers {
-    fn forward(&self, pixels: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
-        let halve = || MaxPoolOptions::new([2, 2]);
-        let features =
-            self.convolutions.iter().fold(pixels, |x, layer| relu(max_pool2d(layer.forward(x), halve()))).flatten(1, 3);
-        let hidden = pass.dropout(relu(self.hidden.forward(features)), self.dropout);
-        self.output.forward(hidden)
-    }
+    /// Height and width of the images.
+    size: [usize; 2],
 }
 
 impl Model for Cnn {
@@ -79,14 +72,55 @@ impl Model for Cnn {
             hidden: linear(channels[blocks] * height * width, self.hidden, device),
             output: linear(self.hidden, images.classes, device),
             dropout: self.dropout,
+            size: [images.height, images.width],
         })
     }
 
     fn outcome(module: &Layers, batch: ImageBatch, pass: &mut Pass) -> Outcome {
-        Outcome::classes(module.forward(batch.pixels, pass), batch.labels)
+        Self::whole(module, batch, pass)
+    }
+
+    fn layering() -> Option<Layering<Layers, ImageData>> {
+        Some(Layering::of::<Self>())
     }
 
     fn rule(slot: &Slot) -> Rule {
         kaiming(slot)
+    }
+}
+
+impl Layered for Cnn {
+    type Inputs = Tensor<4>;
+
+    fn layers(module: &Layers) -> Vec<Vec<String>> {
+        let blocks = (0..module.convolutions.len()).map(|at| format!("convolutions.{at}"));
+        blocks.chain(["hidden".into(), "output".into()]).map(|path| vec![path]).collect()
+    }
+
+    fn open(batch: ImageBatch) -> (Tensor<4>, Tensor<1, Int>) {
+        (batch.pixels, batch.labels)
+    }
+
+    fn layer(module: &Layers, at: usize, told: Told<Tensor<4>>, pass: &mut Pass) -> Tensor<2> {
+        let blocks = module.convolutions.len();
+        if let Some(convolution) = module.convolutions.get(at) {
+            let x = match told {
+                Told::Inputs(pixels) => pixels,
+                Told::Activations(x) => {
+                    let ([n, numbers], [height, width]) = (x.dims(), module.size.map(|side| side >> at));
+                    x.reshape([n, numbers / (height * width), height, width])
+                }
+            };
+            return relu(max_pool2d(convolution.forward(x), MaxPoolOptions::new([2, 2]))).flatten(1, 3);
+        }
+        let x = match told {
+            Told::Inputs(pixels) => pixels.flatten(1, 3),
+            Told::Activations(x) => x,
+        };
+        if at == blocks {
+            pass.dropout(relu(module.hidden.forward(x)), module.dropout)
+        } else {
+            module.output.forward(x)
+        }
     }
 }

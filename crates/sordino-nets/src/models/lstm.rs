@@ -21,6 +21,7 @@ use super::linear;
 use crate::crossing::Slot;
 use crate::data::{Text, TextBatch};
 use crate::initial::{Rule, usual};
+use crate::layered::{Layered, Layering, Told};
 use crate::pass::{Outcome, Pass};
 use crate::sample::Sample;
 use crate::task::Model;
@@ -58,7 +59,8 @@ fn tanh(x: Tensor<2>) -> Tensor<2> {
 }
 
 impl Layers {
-    fn forward(&self, codes: &Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
+    /// Hidden states, a line for each window.
+    fn states(&self, codes: &Tensor<2, Int>) -> Tensor<2> {
         let [n, length] = codes.dims();
         let [_, width] = self.recurrent.dims();
         // There are fewer characters than positions: each is multiplied into the gates once, and looked up.
@@ -83,8 +85,7 @@ impl Layers {
             outputs.push(hidden.clone().reshape([n, 1, width]));
             state = Some((cell, hidden));
         }
-        let hidden = Tensor::cat(outputs, 1).reshape([n * length, width]);
-        self.output.forward(pass.dropout(hidden, self.dropout))
+        Tensor::cat(outputs, 1).reshape([n, length * width])
     }
 }
 
@@ -108,7 +109,11 @@ impl Model for CharLstm {
     }
 
     fn outcome(module: &Layers, batch: TextBatch, pass: &mut Pass) -> Outcome {
-        Outcome::classes(module.forward(&batch.codes, pass), batch.answers)
+        Self::whole(module, batch, pass)
+    }
+
+    fn layering() -> Option<Layering<Layers, Text>> {
+        Some(Layering::of::<Self>())
     }
 
     fn rule(slot: &Slot) -> Rule {
@@ -122,6 +127,30 @@ impl Model for CharLstm {
 
 impl Sample for CharLstm {
     fn logits(module: &Layers, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
-        module.forward(&codes, pass)
+        <Self as Layered>::logits(module, codes, pass)
+    }
+}
+
+impl Layered for CharLstm {
+    type Inputs = Tensor<2, Int>;
+
+    /// All of the recurrence, and the output.
+    fn layers(_: &Layers) -> Vec<Vec<String>> {
+        let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        vec![paths(&["embedding", "input", "recurrent"]), paths(&["output"])]
+    }
+
+    fn open(batch: TextBatch) -> (Tensor<2, Int>, Tensor<1, Int>) {
+        (batch.codes, batch.answers)
+    }
+
+    fn layer(module: &Layers, _: usize, told: Told<Tensor<2, Int>>, pass: &mut Pass) -> Tensor<2> {
+        match told {
+            Told::Inputs(codes) => module.states(&codes),
+            Told::Activations(x) => {
+                let ([n, numbers], width) = (x.dims(), module.output.weight.dims()[0]);
+                module.output.forward(pass.dropout(x.reshape([n * numbers / width, width]), module.dropout))
+            }
+        }
     }
 }

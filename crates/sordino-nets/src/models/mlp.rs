@@ -10,13 +10,14 @@
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use sordino::base::{Error, Result};
 
 use super::linear;
 use crate::crossing::Slot;
 use crate::data::{ImageBatch, ImageData};
 use crate::initial::{Rule, kaiming};
+use crate::layered::{Layered, Layering, Told};
 use crate::pass::{Outcome, Pass};
 use crate::task::Model;
 
@@ -42,16 +43,6 @@ pub struct Layers {
     dropout: f64,
 }
 
-impl Layers {
-    fn forward(&self, inputs: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
-        let last = self.layers.len() - 1;
-        self.layers.iter().enumerate().fold(inputs, |x, (i, layer)| {
-            let x = layer.forward(x);
-            if i == last { x } else { pass.dropout(relu(x), self.dropout) }
-        })
-    }
-}
-
 impl Model for Mlp {
     type Module = Layers;
     type Data = ImageData;
@@ -68,11 +59,35 @@ impl Model for Mlp {
     }
 
     fn outcome(module: &Layers, batch: ImageBatch, pass: &mut Pass) -> Outcome {
-        let inputs = batch.pixels.flatten(1, 3);
-        Outcome::classes(module.forward(inputs, pass), batch.labels)
+        Self::whole(module, batch, pass)
+    }
+
+    fn layering() -> Option<Layering<Layers, ImageData>> {
+        Some(Layering::of::<Self>())
     }
 
     fn rule(slot: &Slot) -> Rule {
         kaiming(slot)
+    }
+}
+
+impl Layered for Mlp {
+    type Inputs = Tensor<4>;
+
+    fn layers(module: &Layers) -> Vec<Vec<String>> {
+        (0..module.layers.len()).map(|at| vec![format!("layers.{at}")]).collect()
+    }
+
+    fn open(batch: ImageBatch) -> (Tensor<4>, Tensor<1, Int>) {
+        (batch.pixels, batch.labels)
+    }
+
+    fn layer(module: &Layers, at: usize, told: Told<Tensor<4>>, pass: &mut Pass) -> Tensor<2> {
+        let x = match told {
+            Told::Inputs(pixels) => pixels.flatten(1, 3),
+            Told::Activations(x) => x,
+        };
+        let x = module.layers[at].forward(x);
+        if at + 1 == module.layers.len() { x } else { pass.dropout(relu(x), module.dropout) }
     }
 }

@@ -23,6 +23,7 @@ use super::linear;
 use crate::crossing::Slot;
 use crate::data::{Text, TextBatch};
 use crate::initial::{Rule, usual};
+use crate::layered::{Layered, Layering, Told};
 use crate::pass::{Outcome, Pass};
 use crate::sample::Sample;
 use crate::task::Model;
@@ -78,22 +79,25 @@ impl Layer {
         }
     }
 
-    fn forward(&self, x: Tensor<3>, future: &Tensor<4, Bool>, pass: &mut Pass) -> Tensor<3> {
-        let attended = self.attend(self.before_attention.forward(x.clone()), future);
+    fn forward(&self, x: Tensor<3>, pass: &mut Pass) -> Tensor<3> {
+        let attended = self.attend(self.before_attention.forward(x.clone()));
         let x = x + pass.dropout(attended, self.dropout);
         let fed = self.narrow.forward(relu(self.widen.forward(self.before_feed.forward(x.clone()))));
         x + pass.dropout(fed, self.dropout)
     }
 
     /// softmax(Q·Kᵀ / √(width of a head)) · V over what is not in the future, joined over heads.
-    fn attend(&self, x: Tensor<3>, future: &Tensor<4, Bool>) -> Tensor<3> {
+    fn attend(&self, x: Tensor<3>) -> Tensor<3> {
         let [n, length, width] = x.dims();
+        let future = Tensor::<2, Bool>::tril_mask([length, length], 0, &x.device())
+            .reshape([1, 1, length, length])
+            .expand([n, self.heads, length, length]);
         let size = width / self.heads;
         let split = |x: Tensor<3>| x.reshape([n, length, self.heads, size]).swap_dims(1, 2);
         let query = split(self.query.forward(x.clone()) / (size as f32).sqrt());
         let key = split(self.key.forward(x.clone()));
         let value = split(self.value.forward(x));
-        let scores = query.matmul(key.transpose()).mask_fill(future.clone(), f32::NEG_INFINITY);
+        let scores = query.matmul(key.transpose()).mask_fill(future, f32::NEG_INFINITY);
         let joined = softmax(scores, 3).matmul(value).swap_dims(1, 2).reshape([n, length, width]);
         self.join.forward(joined)
     }
@@ -106,24 +110,7 @@ pub struct Decoder {
     positions: Param<Tensor<2>>,
     layers: Vec<Layer>,
     norm: LayerNorm,
-}
-
-impl Decoder {
-    fn forward(&self, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
-        let [n, length] = codes.dims();
-        let [symbols, width] = self.embedding.dims();
-        let heads = self.layers.first().map_or(1, |layer| layer.heads);
-        let device = codes.device();
-        let future = Tensor::<2, Bool>::tril_mask([length, length], 0, &device)
-            .reshape([1, 1, length, length])
-            .expand([n, heads, length, length]);
-        let embedding = self.embedding.val();
-        let found = embedding.clone().select(0, codes.reshape([n * length])).reshape([n, length, width]);
-        let x = found + self.positions.val().narrow(0, 0, length).unsqueeze();
-        let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, &future, pass));
-        let x = self.norm.forward(x).reshape([n * length, width]);
-        x.matmul(embedding.transpose()).reshape([n * length, symbols])
-    }
+    width: usize,
 }
 
 impl Model for CharTransformer {
@@ -141,11 +128,16 @@ impl Model for CharTransformer {
             positions: zeros(data.window()),
             layers: (0..self.layers).map(|_| Layer::new(self, device)).collect(),
             norm: LayerNormConfig::new(width).init(device),
+            width,
         })
     }
 
     fn outcome(module: &Decoder, batch: TextBatch, pass: &mut Pass) -> Outcome {
-        Outcome::classes(module.forward(batch.codes, pass), batch.answers)
+        Self::whole(module, batch, pass)
+    }
+
+    fn layering() -> Option<Layering<Decoder, Text>> {
+        Some(Layering::of::<Self>())
     }
 
     fn rule(slot: &Slot) -> Rule {
@@ -159,6 +151,44 @@ impl Model for CharTransformer {
 
 impl Sample for CharTransformer {
     fn logits(module: &Decoder, codes: Tensor<2, Int>, pass: &mut Pass) -> Tensor<2> {
-        module.forward(codes, pass)
+        <Self as Layered>::logits(module, codes, pass)
+    }
+}
+
+impl Layered for CharTransformer {
+    type Inputs = Tensor<2, Int>;
+
+    /// Embedding and positions, the layers, and the output, which uses the embedding again.
+    fn layers(module: &Decoder) -> Vec<Vec<String>> {
+        let first = ["embedding", "positions"].map(str::to_owned).to_vec();
+        let middle = (0..module.layers.len()).map(|at| vec![format!("layers.{at}")]);
+        let last = ["norm", "embedding"].map(str::to_owned).to_vec();
+        std::iter::once(first).chain(middle).chain([last]).collect()
+    }
+
+    fn open(batch: TextBatch) -> (Tensor<2, Int>, Tensor<1, Int>) {
+        (batch.codes, batch.answers)
+    }
+
+    fn layer(module: &Decoder, at: usize, told: Told<Tensor<2, Int>>, pass: &mut Pass) -> Tensor<2> {
+        let x = match told {
+            Told::Inputs(codes) => {
+                let [n, length] = codes.dims();
+                let embedding = module.embedding.val();
+                let width = embedding.dims()[1];
+                let found = embedding.select(0, codes.reshape([n * length])).reshape([n, length, width]);
+                return (found + module.positions.val().narrow(0, 0, length).unsqueeze()).reshape([n, length * width]);
+            }
+            Told::Activations(x) => x,
+        };
+        let ([n, numbers], width) = (x.dims(), module.width);
+        let x = x.reshape([n, numbers / width, width]);
+        match module.layers.get(at - 1) {
+            Some(layer) => layer.forward(x, pass).reshape([n, numbers]),
+            None => {
+                let x = module.norm.forward(x).reshape([n * numbers / width, width]);
+                x.matmul(module.embedding.val().transpose())
+            }
+        }
     }
 }

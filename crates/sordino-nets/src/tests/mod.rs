@@ -2,6 +2,7 @@
 
 mod data;
 mod models;
+mod stages;
 mod workload;
 
 use sordino::base::{Stream, Use};

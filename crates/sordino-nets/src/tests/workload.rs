@@ -75,6 +75,32 @@ fn an_own_module_has_named_tensors_buffers_and_a_start_of_the_seed() {
 }
 
 #[test]
+fn a_loss_alone_is_the_one_beside_the_gradient_and_leaves_no_trace() {
+    let mut w = Workload::new(Own::new(false), Own::loss, blobs(4)).unwrap();
+    let (start, mut gradient) = (w.start(3), vec![0.0; w.layout().len()]);
+    for batch in [Batch::Rows(20), Batch::Row(3), Batch::Full] {
+        let here = Draw { batch, ..draw(1, 20) };
+        let look = |w: &mut Workload<Own, ImageData>, gradient: &mut [f32]| {
+            let mut buffers = start.buffers.clone();
+            let loss = w.gradient(&start.parameters, &mut buffers, &here, gradient).unwrap();
+            (loss, gradient.to_vec(), buffers)
+        };
+        let of = |w: &mut Workload<Own, ImageData>| w.evaluate(&start.parameters, &start.buffers, Split::Test).unwrap();
+        let (told, evaluated) = (look(&mut w, &mut gradient), of(&mut w));
+        for _ in 0..2 {
+            let alone = w.loss(&start.parameters, &start.buffers, &here).unwrap();
+            assert!((alone - told.0).abs() < 1e-6, "{batch:?}: {alone}, not {}", told.0);
+        }
+        assert_eq!(of(&mut w), evaluated, "{batch:?}");
+        w.loss(&start.parameters, &start.buffers, &here).unwrap();
+        assert_eq!(look(&mut w, &mut gradient), told, "{batch:?}");
+    }
+    let (row, other) = (Draw { batch: Batch::Row(0), ..draw(1, 1) }, Draw { batch: Batch::Row(1), ..draw(1, 1) });
+    let mut loss = |draw: &Draw| w.loss(&start.parameters, &start.buffers, draw).unwrap();
+    assert_ne!(loss(&row), loss(&other), "rows differ");
+}
+
+#[test]
 fn a_parameter_without_a_gradient_is_named() {
     let mut w = Workload::new(Own::new(true), Own::loss, blobs(4)).unwrap();
     let (start, mut gradient) = (w.start(0), vec![0.0; w.layout().len()]);

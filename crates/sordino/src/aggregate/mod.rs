@@ -53,9 +53,10 @@ impl Gathering {
 /// `begin`, then `add` once per voice in the order of ranks or clients, then `finish`. Blind to order up to rounding
 /// (the caller fixes the order, so results do not depend on arrivals), unless `blind_to_order` says otherwise.
 /// Unanimous in, unanimous out, times its `gain`, which is 1 for all but sums; what moves every vector moves the
-/// aggregate alike, times the same. One that goes on from its last aggregate (`remembers`) is unanimous once it has settled, that is after meetings enough in which the same was told,
-/// and is moved alike where what it remembers was moved too. What is remembered from one meeting to the next is part of
-/// the checkpoint. One that withstands liars is finite whatever finite vectors they send.
+/// aggregate alike, times the same. One that goes on from its last aggregate (`remembers`) is unanimous once it has
+/// settled, that is after meetings enough in which the same was told, and is moved alike where what it remembers was moved
+/// too. What is remembered from one meeting to the next is part of the checkpoint. One that withstands liars is finite
+/// whatever finite vectors they send.
 pub trait Aggregator: Send {
     /// Starts a new aggregation; refuses one of fewer voices than it can work with.
     fn begin(&mut self, gathering: &Gathering) -> Result<()>;

@@ -16,6 +16,8 @@ use crate::base::{Error, Purpose, Reader, Result, Stream, Use, Writer};
 use crate::compress::Coding;
 use crate::exchange::Voice;
 use crate::fabric::{Port, Tag, Way};
+use crate::local::Meeting;
+use crate::optim::Transform;
 use crate::workload::Workload;
 
 /// What a server announces.
@@ -219,6 +221,10 @@ impl Worker {
         let job = self.learn(port)?;
         self.talked_since(began);
         (self.round, self.step, self.draws) = (job.index, job.step, job.draws);
+        if self.meeting == Meeting::Reset || self.plays() {
+            // Every piece of work is a meeting, and clients that are played remember nothing.
+            self.optimizer.chain.reset();
+        }
         self.begin_silence();
         self.enter(Voice { client: job.client, rank: self.rank })?;
         self.spend(workload)?;

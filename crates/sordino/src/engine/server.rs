@@ -157,6 +157,16 @@ impl Server {
         })
     }
 
+    /// Begins from another model than the problem's own.
+    pub fn begin_from(&mut self, start: &Start) -> Result<()> {
+        self.layout.expect("the model to start from", &start.parameters)?;
+        self.model.copy_from_slice(&start.parameters);
+        for desk in &mut self.desks {
+            desk.buffers.clone_from(&start.buffers);
+        }
+        Ok(())
+    }
+
     /// The model.
     pub fn model(&self) -> &[f32] {
         &self.model

@@ -9,7 +9,7 @@ use super::server::{Server, Update};
 use super::session::Parts;
 use crate::base::{Error, Ledger, Link, Purpose, Result, State, Writer};
 use crate::fabric::{Port, Tag};
-use crate::workload::Workload;
+use crate::workload::{Start, Workload};
 
 /// A server with its port, which is that of the last rank.
 ///
@@ -63,6 +63,11 @@ impl Serving {
             out: Writer::new(),
             buffers: Vec::new(),
         })
+    }
+
+    /// Begins from another model than the problem's own, before anything is heard; every worker must as well.
+    pub fn begin_from(&mut self, start: &Start) -> Result<()> {
+        self.server.begin_from(start)
     }
 
     /// Hears workers in a given order instead of the one in which they come.

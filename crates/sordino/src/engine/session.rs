@@ -114,6 +114,14 @@ impl Session {
         Ok((Self { worker, port: Box::new(group), seated: Some((seat, shared)) }, share))
     }
 
+    /// Begins from another model than the workload's: a trained one, the same on every rank.
+    pub fn begin_from(&mut self, start: &Start) -> Result<()> {
+        match &self.seated {
+            None => self.worker.begin_from(start),
+            Some((seat, _)) => self.worker.begin_from(&seat.begin_from(start)?),
+        }
+    }
+
     /// Where this rank stands, in a pipelined run.
     pub fn seat(&self) -> Option<&Seat> {
         self.seated.as_ref().map(|(seat, _)| seat)

@@ -21,7 +21,7 @@ use crate::optim::{Chain, Optimizer, Transform};
 use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::schedule::{self, Facts, Schedule};
-use crate::workload::{Batch, Workload};
+use crate::workload::{Batch, Start, Workload};
 
 /// One worker of a run: a rank that speaks for itself, or for the federated clients it plays.
 pub struct Worker {
@@ -32,7 +32,7 @@ pub struct Worker {
     pub(super) layout: Layout,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) local: Box<dyn Local>,
-    meeting: Meeting,
+    pub(super) meeting: Meeting,
     pub(super) guard: Option<Guard>,
     pub(super) batch: Batch,
     pub(super) schedule: Box<dyn Schedule>,
@@ -177,6 +177,25 @@ impl Worker {
             spent: Spent::default(),
             tally: Tally::default(),
         }
+    }
+
+    /// Begins from another model than the workload's: a trained one, the same on every rank.
+    pub fn begin_from(&mut self, start: &Start) -> Result<()> {
+        self.layout.expect("the model to start from", &start.parameters)?;
+        if start.buffers.len() != self.buffers.len() {
+            return Err(Error::mismatch(format!(
+                "the model to start from has {} buffer entries, but this one has {}: both must be the same model",
+                start.buffers.len(),
+                self.buffers.len()
+            )));
+        }
+        for model in [&mut self.model, &mut self.point] {
+            model.copy_from_slice(&start.parameters);
+        }
+        for buffers in [&mut self.buffers, &mut self.common] {
+            buffers.copy_from_slice(&start.buffers);
+        }
+        Ok(())
     }
 
     /// Keeps what clients remember in `store` instead of in memory.
@@ -415,6 +434,11 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Whether it plays clients that a server draws, for one piece of work each.
+    pub(super) fn plays(&self) -> bool {
+        self.participation.served().is_some_and(|served| served.clients > 0)
     }
 
     /// Whether the server that serves whoever comes sends everybody's mean of buffers along.

@@ -475,7 +475,9 @@ mod tests {
             let change = mean(&mine, |i| row(x, i).iter().zip(row(&at[i], i)).map(|(a, b)| a - b).collect());
             let formula: Vec<f64> = change.iter().zip(mean(&all, |i| row(&at[i], i))).map(|(a, b)| a + b).collect();
             assert!(near(&found, formula), "step {t}");
-            others.iter().for_each(|j| at[*j].clone_from(x));
+            for j in others {
+                at[j].clone_from(x);
+            }
         }
         assert!(at.iter().any(|z| *z != points[0]) && at.contains(&points[0]), "some rows were refreshed, some not");
     }

@@ -141,7 +141,9 @@ impl<P: Port> SimPort<P> {
         if tag.purpose.is_training() {
             let stamp = bytes.last_chunk().map(|stamp| f64::from_le_bytes(*stamp));
             at = stamp.filter(|t| t.is_finite() && *t >= 0.0).ok_or_else(|| {
-                Error::decode(format!("a message from rank {from} carries no time; both ends must be in the simulation"))
+                Error::decode(format!(
+                    "a message from rank {from} carries no time; both ends must be in the simulation"
+                ))
             })?;
             bytes.truncate(bytes.len() - size_of::<f64>());
         }

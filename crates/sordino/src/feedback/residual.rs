@@ -13,7 +13,8 @@
 //! ```
 //! # Contract
 //! e has the unit of the payload, one vector per worker; given = said + e. Look-ahead needs an offer in parameter
-//! units; `lambda=auto` is what local work takes its own moves for: σ' for dual ascent, else 0. With δ-contractive codes e stays bounded. P = 0 never shares; sharing costs one dense average.
+//! units; `lambda=auto` is how many times its own moves local work takes: σ' for dual ascent, else 0. With δ-contractive
+//! codes e stays bounded. P = 0 never shares; sharing costs one dense average.
 //!
 //! # When it helps, when it hurts
 //! Makes any contractive compressor converge. λ = 1 keeps plain SGD's stability limit, where λ = 0 diverges at larger

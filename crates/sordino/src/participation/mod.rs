@@ -81,7 +81,8 @@ pub trait Participation: Send {
 }
 
 /// Every element of the axis, in alphabetical order.
-pub const ENTRIES: &[&Entry<Box<dyn Participation>>] = &[&buffered::ENTRY, &everyone::ENTRY, &first_b::ENTRY, &poisson::ENTRY, &sampled::ENTRY];
+pub const ENTRIES: &[&Entry<Box<dyn Participation>>] =
+    &[&buffered::ENTRY, &everyone::ENTRY, &first_b::ENTRY, &poisson::ENTRY, &sampled::ENTRY];
 
 /// Builds the participation that an element names.
 pub fn build(element: &Element) -> Result<Box<dyn Participation>> {

@@ -115,6 +115,26 @@ fn stretch(recipe: &Recipe, parameters: usize) -> Result<f64> {
     Ok(1.0 + (parameters as f64 + 1.0) / directions)
 }
 
+/// How many steps a server makes of the gradients of four workers, which make one where everybody waits for everybody:
+/// each is to be so much shorter.
+fn crowd(recipe: &Recipe) -> Result<f64> {
+    let participation = recipe.choice("participation")?;
+    let key = match participation.name.as_str() {
+        "first_b" => "count",
+        "buffered" => "size",
+        _ => return Ok(1.0),
+    };
+    if recipe.choice("payload")?.name != "gradient" {
+        return Ok(1.0);
+    }
+    let count = match participation.named.get(key).or_else(|| participation.positional.first()) {
+        Some(Value::Number(count)) => count.clamp(1.0, 4.0),
+        _ if key == "size" => 4.0,
+        _ => 1.0,
+    };
+    Ok(4.0 / count)
+}
+
 /// The root mean square of weights that rates are converted by: between the 0.03 and the 0.3 of the usual
 /// initialisations of layers with a thousand and with ten inputs.
 const WEIGHT: f64 = 0.1;
@@ -176,7 +196,7 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     if optim.name == "sgd" {
         fill(&mut optim, "momentum", true, Value::Number(if dual { 0.0 } else { defaults.momentum }));
     }
-    let rate = peak(&optim, defaults, stretch(recipe, defaults.parameters)?);
+    let rate = peak(&optim, defaults, stretch(recipe, defaults.parameters)? * crowd(recipe)?);
     fill(&mut optim, "rate", true, Value::Number(rate));
     let rate = number(&optim, "rate").unwrap_or(rate);
     fill(&mut optim, "schedule", true, Value::parse(defaults.anneal)?);

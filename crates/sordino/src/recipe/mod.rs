@@ -226,7 +226,9 @@ impl Recipe {
     /// The code of differences on the way down from a server that serves whoever comes, if they are coded.
     fn down(&self) -> Result<Option<Box<dyn Compressor>>> {
         match exchange::plan(self.choice("exchange")?)? {
-            Plan::Star { down, .. } if down.name != "dense" || !down.named.is_empty() => compress::build(&down).map(Some),
+            Plan::Star { down, .. } if down.name != "dense" || !down.named.is_empty() => {
+                compress::build(&down).map(Some)
+            }
             _ => Ok(None),
         }
     }

@@ -4,7 +4,6 @@ use super::Recipe;
 use crate::base::Result;
 use crate::grammar::{Element, Value};
 use crate::placement::{self, Cost, Placement};
-use crate::workload::Task;
 
 impl Recipe {
     /// Where the layers live.
@@ -13,12 +12,12 @@ impl Recipe {
     }
 
     /// How many clients a task's rows are dealt to on `ranks` ranks: the federated ones, or as many as there are copies
-    /// of the network.
-    pub fn clients(&self, task: &dyn Task, ranks: usize) -> Result<usize> {
+    /// of the network, which has so many layers; `layers` means nothing where the recipe says how many blocks there are.
+    pub fn clients(&self, ranks: usize, layers: usize) -> Result<usize> {
         let Placement::Pipeline(pipeline) = self.placement()? else {
             return Ok(self.participation()?.clients(ranks));
         };
-        let blocks = pipeline.blocks_on(ranks, task.layers()?)?;
+        let blocks = pipeline.blocks_on(ranks, pipeline.blocks.unwrap_or(layers))?;
         Ok(ranks / pipeline.workers_of(blocks))
     }
 

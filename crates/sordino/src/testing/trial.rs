@@ -85,7 +85,8 @@ impl<'a> Trial<'a> {
     fn timed(&self, port: Box<dyn Port>, clock: Arc<dyn Clock>) -> Result<(Session, Box<dyn Workload>)> {
         recipe::check(self.recipe)?;
         let parts = self.recipe.build(clock)?;
-        let workload = self.task.workload(self.recipe.clients(self.task, self.workers)?, self.seed)?;
+        let clients = self.recipe.clients(self.workers, self.task.layers()?)?;
+        let workload = self.task.workload(clients, self.seed)?;
         Session::join(parts, self.recipe.wrap(workload)?, port, self.seed, Some(self.steps))
     }
 

@@ -207,7 +207,7 @@ struct Kept {
 /// Some of the layers.
 struct Layers {
     model: Arc<Model>,
-    layers: Range<usize>,
+    range: Range<usize>,
     rows: Rows,
     /// Where in the stage's parameters each layer's tensors lie.
     slots: Vec<Vec<Range<usize>>>,
@@ -223,11 +223,11 @@ impl Layers {
         let own = model.layout.part(&tensors);
         let slot = |tensor: &usize| own.ranges()[tensors.partition_point(|t| t < tensor)].clone();
         let slots = model.uses[layers.clone()].iter().map(|uses| uses.iter().map(slot).collect()).collect();
-        Self { model: Arc::clone(model), layers, rows, slots, len: own.len(), kept: Vec::new() }
+        Self { model: Arc::clone(model), range: layers, rows, slots, len: own.len(), kept: Vec::new() }
     }
 
     fn is_last(&self) -> bool {
-        self.layers.end == self.model.chain.layers
+        self.range.end == self.model.chain.layers
     }
 
     /// Runs the layers on rows of activations, with dropout where there is noise, leaving traces where there is room.
@@ -239,7 +239,7 @@ impl Layers {
         mut traces: Option<&mut Vec<Trace>>,
     ) -> Vec<f32> {
         let Chain { width, tanh, dropout, layers, .. } = self.model.chain;
-        for (layer, slots) in self.layers.clone().zip(&self.slots) {
+        for (layer, slots) in self.range.clone().zip(&self.slots) {
             let matrix = &parameters[slots[0].clone()];
             let mut out = Vec::with_capacity(x.len());
             for input in x.chunks(width) {
@@ -252,7 +252,9 @@ impl Layers {
             let (mut active, mut mask) = (Vec::new(), Vec::new());
             if layer + 1 < layers {
                 if tanh {
-                    out.iter_mut().for_each(|v| *v = libm::tanhf(*v));
+                    for v in &mut out {
+                        *v = libm::tanhf(*v);
+                    }
                     active.clone_from(&out);
                 }
                 if let (true, Some(noise)) = (dropout > 0.0, noise.as_deref_mut()) {
@@ -331,7 +333,7 @@ impl Layers {
         if came == wanted {
             return Ok(());
         }
-        let Range { start, end } = self.layers;
+        let Range { start, end } = self.range;
         Err(Error::mismatch(format!("layers {start}..{end} of a chain were given {came} {what}, expected {wanted}")))
     }
 }
@@ -340,7 +342,7 @@ impl Stage for Layers {
     fn forward(&mut self, parameters: &[f32], piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
         self.expect("parameters", parameters.len(), self.len)?;
         let picked = self.pick(piece)?;
-        let x = if self.layers.start == 0 { self.inputs(&picked) } else { input.values.clone() };
+        let x = if self.range.start == 0 { self.inputs(&picked) } else { input.values.clone() };
         self.expect("activations", x.len(), picked.len() * self.model.chain.width)?;
         let (mut noise, mut traces) = (piece.noise(input.noise), Vec::new());
         let out = self.run(parameters, x, Some(&mut noise), keep.then_some(&mut traces));
@@ -365,7 +367,7 @@ impl Stage for Layers {
         };
         self.expect("errors", error.len(), traces.last().map_or(0, |t| t.input.len()))?;
         let error = self.back(&parameters, &traces, error, gradient);
-        Ok(Back { error: if self.layers.start == 0 { Vec::new() } else { error }, loss })
+        Ok(Back { error: if self.range.start == 0 { Vec::new() } else { error }, loss })
     }
 }
 

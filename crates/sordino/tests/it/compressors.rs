@@ -44,8 +44,6 @@ const SETTINGS: &[&str] = &[
     "sign(tensor)",
     "sign(bucket(50))",
     "span(3)",
-    "span(19)",
-    "span(20)",
     "span(2, clip=0.5)",
     "terngrad(sigmas=2.5)",
     "terngrad(6, scope=model)",

@@ -54,7 +54,8 @@ fn task(name: &str) -> &'static dyn Task {
 /// The trace of a row whose workers come to a server at their own pace, in a world of unequal workers.
 fn served_trace(name: &str) -> String {
     // Short silences and updates of everybody within twenty.
-    let own: &[&str] = if name == "acpd" { &["schedule=constant(5)", "staleness=bounded(4)"] } else { &["optim.rate=0.05"] };
+    let own: &[&str] =
+        if name == "acpd" { &["schedule=constant(5)", "staleness=bounded(4)"] } else { &["optim.rate=0.05"] };
     let sets = [&["fabric=sim(spread=0.8, slow=1, factor=7)"], own].concat();
     let recipe = row(name, &sets);
     let task = task(name);
@@ -87,7 +88,7 @@ fn trace(name: &str) -> String {
     let participation = recipe.participation().unwrap();
     let seats = participation.federated().then(|| participation.expected(WORKERS));
     let (sent, received) = ledger.busiest(WORKERS, seats);
-    let mut share = task.workload(recipe.clients(task, WORKERS).unwrap(), SEED).unwrap();
+    let mut share = task.workload(recipe.clients(WORKERS, task.layers().unwrap()).unwrap(), SEED).unwrap();
     let loss = share.evaluate(ranks[0].last(), &[], Split::Train).unwrap().unwrap().loss;
     let rounds = ranks[0].rounds.len();
     let mut text = format!("{name} {}\n", sets.join(" ")).replace(" \n", "\n");
@@ -122,7 +123,7 @@ fn a_trace_shows_that_the_rows_differ_and_that_they_learn() {
         assert!(traces[..i].iter().all(|b| body(a) != body(b)), "{a}");
     }
     for (row, t) in ROWS.iter().zip(&traces) {
-        let clients = crate::worlds::row(row.name, &[]).clients(task(row.name), WORKERS).unwrap();
+        let clients = crate::worlds::row(row.name, &[]).clients(WORKERS, task(row.name).layers().unwrap()).unwrap();
         let mut share = task(row.name).workload(clients, SEED).unwrap();
         let start = share.start(SEED).parameters;
         let first = share.evaluate(&start, &[], Split::Train).unwrap().unwrap().loss;

@@ -4,8 +4,11 @@
 //! ```text
 //! micro-batch m = 1..M:   forward through all blocks, every block keeps its input
 //!                 m = M..1:   backward through all blocks, each forward once more, all at the same W
-//! W ← W - η (1/M) Σ_m g_m
+//! W ← W - η Σ_m (B_m / B) g_m                                    (B_m of the B rows are in micro-batch m)
 //! ```
+//!
+//! Where M does not divide B, micro-batches end at ⌊m B / M⌋ and count by their rows, so that the step is still that of
+//! the whole batch.
 //!
 //! Reference: Huang et al., "GPipe: Efficient Training of Giant Neural Networks using Pipeline Parallelism", arXiv
 //! 1811.06965.
@@ -22,7 +25,7 @@ pub struct Settings<'a> {
     pub rate: Rate<'a>,
     /// What takes the steps.
     pub inner: Inner,
-    /// M, divides the rows of every batch.
+    /// M.
     pub micro: usize,
     /// What a step sees.
     pub batch: &'a dyn Fn(u64) -> Batch,
@@ -35,30 +38,30 @@ pub fn trajectory(chain: &Chain, settings: &Settings, start: &Weights, steps: u6
     let mut out = vec![weights.clone()];
     for t in 0..steps {
         let batch = (settings.batch)(t);
-        let size = batch.inputs.len() / settings.micro;
+        let size = batch.inputs.len();
+        let rows = |m: usize| m * size / settings.micro..(m + 1) * size / settings.micro;
         let mut kept = Vec::new();
         for m in 0..settings.micro {
-            let mut a = vec![batch.inputs[m * size..(m + 1) * size].to_vec()];
+            let mut a = vec![batch.inputs[rows(m)].to_vec()];
             for k in 0..blocks {
                 a.push(chain.forward(k, &weights, &a[k]));
             }
             kept.push(a);
         }
-        let mut sum: Weights = weights.iter().map(|w| vec![0.0; w.len()]).collect();
+        let mut mean: Weights = weights.iter().map(|w| vec![0.0; w.len()]).collect();
         for m in (0..settings.micro).rev() {
-            let targets = batch.targets[m * size..(m + 1) * size].to_vec();
+            let (targets, share) = (batch.targets[rows(m)].to_vec(), rows(m).len() as f64 / size as f64);
             let mut errors = error(&kept[m][blocks], &targets);
             for k in (0..blocks).rev() {
                 let (own, before) = chain.backward(k, &weights, &kept[m][k], &errors);
                 for (l, g) in chain.blocks[k].clone().zip(own) {
                     for j in 0..g.len() {
-                        sum[l][j] += g[j];
+                        mean[l][j] += share * g[j];
                     }
                 }
                 errors = before;
             }
         }
-        let mean: Weights = sum.iter().map(|g| g.iter().map(|a| a / settings.micro as f64).collect()).collect();
         step((&mut states, settings.inner, (settings.rate)(t)), &mut weights, 0..mean.len(), &mean);
         out.push(weights.clone());
     }

@@ -152,6 +152,12 @@ impl Seat {
         self.ranges_of(self.worker).into_iter().flat_map(|range| &whole[range]).copied().collect()
     }
 
+    /// This rank's part of a whole model to start from.
+    pub(in crate::engine) fn begin_from(&self, start: &Start) -> Result<Start> {
+        self.whole.expect("the model to start from", &start.parameters)?;
+        Ok(Start { parameters: self.share(&start.parameters), buffers: start.buffers.clone() })
+    }
+
     /// Puts the vector of this rank where it belongs in one of the whole network.
     pub fn put(&self, own: &[f32], whole: &mut [f32]) {
         put(&self.ranges_of(self.worker), own, whole);

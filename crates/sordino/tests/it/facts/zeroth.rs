@@ -376,7 +376,7 @@ fn a_soft_threshold_makes_zeros_and_a_box_holds() {
             &format!("optim=sgd(rate=0.3, momentum=0.5, schedule=constant, prox={prox})"),
             "local=descent(batch=9, estimate=coosge)",
         ];
-        run("zo-proxsgd", &sets.map(|s| &s[..]), &task, 3, 200).unwrap()
+        run("zo-proxsgd", &sets, &task, 3, 200).unwrap()
     };
     let zeros = |prox: &str| end(prox)[0].last().iter().filter(|v| **v == 0.0).count();
     assert!(zeros("l1(0.2)") >= 4 && zeros("l1(0.2)") < 12, "{}", zeros("l1(0.2)"));

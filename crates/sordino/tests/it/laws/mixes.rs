@@ -7,7 +7,7 @@ use sordino::base::{Kind, Party, Purpose};
 use sordino::grammar::Element;
 use sordino::placement::Placement;
 use sordino::recipe::{AXES, Defaults, Recipe, check};
-use sordino::testing::{Rank, Trial};
+use sordino::testing::{Rank, Served, ServedRun, Trial};
 use sordino::workload::{Quadratic, Task};
 
 use crate::worlds::{Buffered, CHAIN, hashes, with_duals};
@@ -81,8 +81,13 @@ fn settings(axis: &str) -> &'static [&'static str] {
             "sampled(2, clients=7, over=1.5)",
             "sampled(2, clients=5, deadline=0.4, least=2)",
             "poisson(0.7, clients=4)",
+            "first_b(2)",
+            "first_b(3)",
+            "buffered(2)",
+            "buffered(3, clients=8)",
             "poisson(4, clients=4)",
         ],
+        "staleness" => &["any", "bounded(2)", "discount(1)", "distance(0.1)"],
         "privacy" => &[
             "gaussian(noise=1, clip=0.5)",
             "gaussian(noise=0, clip=none)",
@@ -210,8 +215,48 @@ fn crashes(recipe: &Recipe) -> bool {
     recipe.choice("fabric").unwrap().named.contains_key("fail") && recipe.participation().unwrap().federated()
 }
 
+/// Serves workers as they come, and holds the run to the laws; whether it ran, and did not diverge.
+fn served_lawful(recipe: &Recipe, task: &dyn Task) -> Result<bool, TestCaseError> {
+    // A virtual clock says who comes first; threads are told.
+    let (mut sim, mut threads) = (recipe.clone(), recipe.clone());
+    if recipe.choice("fabric").unwrap().name == "threads" {
+        sim.set("fabric=sim(spread=1, flutter=0.5)").unwrap();
+    }
+    threads.set("fabric=threads").unwrap();
+    let trial = Trial::new(&sim, task, RANKS, SEED, STEPS);
+    let failed = |what: &'static str| move |e: sordino::base::Error| TestCaseError::fail(format!("{what}: {e}"));
+    let whole = match trial.served(&Served::default()) {
+        Ok(run) => run,
+        Err(e) if e.kind() == Kind::Diverged => return Ok(false),
+        Err(e) if e.kind() == Kind::Request => {
+            let text = e.to_string();
+            let late = ["running statistics", "krum against"].iter().any(|known| text.contains(known));
+            holds(&format!("a refusal that a run alone can make: {text}"), late && text.contains("; "))?;
+            return Ok(false);
+        }
+        Err(e) => return Err(failed("it is not served")(e)),
+    };
+    let models = |run: &ServedRun| hashes(&run.models.iter().map(|m| &m[..]).collect::<Vec<_>>());
+    let heard = |run: &ServedRun| run.updates.iter().map(|u| u.words.len()).sum::<usize>();
+    holds("an update was made", !whole.updates.is_empty() && heard(&whole) >= whole.updates.len())?;
+    let again = trial.served(&Served::default()).map_err(failed("it is not served again"))?;
+    holds("a virtual clock decides alike", models(&again) == models(&whole) && again.order == whole.order)?;
+    let replay = Served { replay: Some(whole.order.clone()), ..Served::default() };
+    let replayed = Trial { recipe: &threads, ..trial }.served(&replay).map_err(failed("it is not replayed"))?;
+    holds("threads that are told the order = sim", models(&replayed) == models(&whole))?;
+    let first = trial.served(&Served { until: Some(1), ..Served::default() }).map_err(failed("it does not stop"))?;
+    let rest = trial.served(&Served { from: Some(first.states), ..Served::default() });
+    let rest = rest.map_err(failed("it does not go on"))?;
+    holds("stopping and going on is going on", models(&rest) == models(&whole)[1..])?;
+    holds("what is remembered goes on", rest.workers == whole.workers)?;
+    Ok(true)
+}
+
 /// Runs three rounds and holds them to the laws; whether it ran, and did not diverge.
 fn lawful(recipe: &Recipe, task: &dyn Task) -> Result<bool, TestCaseError> {
+    if recipe.participation().unwrap().served().is_some() {
+        return served_lawful(recipe, task);
+    }
     let trial = Trial { rounds: 3, ..Trial::new(recipe, task, RANKS, SEED, STEPS) };
     let ranks = match trial.run() {
         Ok(ranks) => ranks,

@@ -98,9 +98,9 @@ fn waiting_for_everybody_is_the_round_of_everybody() {
 
 #[test]
 fn a_single_worker_is_never_late() {
-    let together = neutral(&["exchange=star", "payload=gradient"]);
+    let together = neutral(&["exchange=star", "payload=gradient", "optim.rate=0.1"]);
     for sets in [["participation=first_b(1)", "staleness=any"], ["participation=buffered(1)", "staleness=discount"]] {
-        let alone = neutral(&[&sets[..], &["exchange=star", "payload=gradient"]].concat());
+        let alone = neutral(&[&sets[..], &["exchange=star", "payload=gradient", "optim.rate=0.1"]].concat());
         assert_eq!(models(&serve(&alone, &Buffered, 1, 20)), hashes(&run(&together, &Buffered, 1, 20)[0].models()));
     }
 }

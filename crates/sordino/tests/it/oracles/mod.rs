@@ -19,8 +19,10 @@ mod feedback;
 mod layerwise;
 mod local;
 mod lowrank;
+mod pipelines;
 mod private;
 mod quantizers;
+mod served;
 mod zeroth;
 
 use std::sync::Arc;
@@ -96,8 +98,10 @@ fn every_row_is_compared() {
         include_str!("layerwise.rs"),
         include_str!("local.rs"),
         include_str!("lowrank.rs"),
+        include_str!("pipelines.rs"),
         include_str!("private.rs"),
         include_str!("quantizers.rs"),
+        include_str!("served.rs"),
         include_str!("zeroth.rs"),
     ];
     for row in ROWS {
