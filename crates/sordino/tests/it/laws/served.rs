@@ -238,7 +238,9 @@ fn refusals_name_both_choices_and_a_cure() {
         (&["participation=first_b(2)", "exchange=star", "fabric.attack=alie"], "attack=none"),
     ] {
         let mut recipe = Recipe::default();
-        sets.iter().for_each(|set| recipe.set(set).unwrap());
+        for set in sets {
+            recipe.set(set).unwrap();
+        }
         recipe.resolve(&sordino::recipe::Defaults::default()).unwrap();
         let error = check(&recipe).unwrap_err();
         assert!(error.kind() == Kind::Request && error.to_string().contains(cure), "{sets:?}: {error}");
