@@ -25,7 +25,8 @@
 //! are left out, and gradients of parts refused.
 //!
 //! **μ is no smaller than 10⁻⁴·max(1, ‖x‖)** where losses are computed in f32, as networks do: the difference of two
-//! losses near 1 has an error of 10⁻⁷, which μ divides. A μ that leaves a parameter where it is, is an error.
+//! losses near 1 has an error of 10⁻⁷, which μ divides. A μ that leaves x where it is, for coosge in any coordinate, is an
+//! error.
 //!
 //! # When it helps, when it hurts
 //! Where only outputs are known: black boxes, attacks, what cannot be differentiated. Coosge is a gradient for 2d

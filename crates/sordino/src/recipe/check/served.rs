@@ -72,16 +72,11 @@ pub fn check(recipe: &Recipe, payload: Payload, memory: &dyn Feedback, refuse: &
             "set feedback=residual with every=0 and evaluate=x, or feedback=none",
         );
     }
-    if recipe.choice("local")?.name == "dual" && recipe.choice("aggregate")?.name != "sum" {
-        return refuse(
-            "participation",
-            "aggregate",
-            "dual variables move by their share of everybody's moves, and a mean over those that came is another share",
-            "use aggregate=sum(0.5)",
-        );
-    }
     beside(recipe, refuse)?;
     let staleness = staleness::build(recipe.choice("staleness")?)?;
+    if recipe.choice("local")?.name == "dual" {
+        dual(recipe, staleness, refuse)?;
+    }
     if matches!(staleness, Staleness::Bounded(_)) && !served.waits {
         return refuse(
             "participation",
@@ -100,13 +95,46 @@ pub fn check(recipe: &Recipe, payload: Payload, memory: &dyn Feedback, refuse: &
             "use optim=sgd, or offer displacement",
         );
     }
-    let remembers = recipe.choice("feedback")?.name != "none" || recipe.choice("local")?.name != "descent";
-    if served.clients > 0 && (remembers || coded) {
+    if served.clients > 0 { played(recipe, coded, refuse) } else { Ok(()) }
+}
+
+/// What clients that workers play cannot do.
+fn played(recipe: &Recipe, coded: bool, refuse: &Refuse) -> Result<()> {
+    if let Some(estimate) = super::remembering(recipe)? {
+        return refuse(
+            "participation",
+            "local",
+            &format!("{estimate} remembers the rows of one client, and a worker plays many"),
+            "set local.estimate to what it is made of, or participation.clients=0",
+        );
+    }
+    if coded || recipe.choice("feedback")?.name != "none" || recipe.choice("local")?.name != "descent" {
         return refuse(
             "participation",
             if coded { "exchange" } else { "feedback" },
             "clients that workers play remember nothing",
             "set feedback=none, local=descent and exchange=star, or participation.clients=0",
+        );
+    }
+    Ok(())
+}
+
+/// What dual variables ask of a server that serves whoever comes.
+fn dual(recipe: &Recipe, staleness: Staleness, refuse: &Refuse) -> Result<()> {
+    if recipe.choice("aggregate")?.name != "sum" {
+        return refuse(
+            "participation",
+            "aggregate",
+            "dual variables move by their share of everybody's moves, and a mean over those that came is another share",
+            "use aggregate=sum(0.5)",
+        );
+    }
+    if !matches!(staleness, Staleness::Any | Staleness::Bounded(_)) {
+        return refuse(
+            "local",
+            "staleness",
+            "dual variables have moved by all of a word, and a late one is left out or counts for less",
+            "set staleness=bounded(20), or any",
         );
     }
     Ok(())

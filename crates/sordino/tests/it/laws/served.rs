@@ -225,6 +225,15 @@ fn refusals_name_both_choices_and_a_cure() {
         (&["participation=buffered(2)", "exchange=star", "staleness=bounded(3)"], "first_b"),
         (&["participation=first_b(1)", "exchange=star", "payload=gradient", "optim=adam", "staleness=discount"], "sgd"),
         (&["participation=buffered(2, clients=9)", "exchange=star", "feedback=residual"], "feedback=none"),
+        (&["participation=buffered(2, clients=9)", "exchange=star", "local.estimate=svrg"], "participation.clients=0"),
+        (
+            &["participation=first_b(2)", "exchange=star", "local=dual", "aggregate=sum"],
+            "staleness=bounded(20), or any",
+        ),
+        (
+            &["participation=first_b(2)", "exchange=star", "local=dual", "aggregate=sum", "staleness=discount"],
+            "staleness=bounded(20), or any",
+        ),
         (&["participation=first_b(2)", "exchange=star", "privacy=gaussian(noise=1, clip=1)"], "poisson"),
         (&["participation=first_b(2)", "exchange=star", "fabric.attack=alie"], "attack=none"),
     ] {

@@ -56,11 +56,6 @@ impl Black {
     fn start(&self) -> Vec<f64> {
         vec![self.start; D]
     }
-
-    /// The same as the reference has it.
-    fn rows(f: &dyn Fn(usize, &[f64]) -> f64) -> Sum<'_> {
-        Sum { n: CLIENTS * EACH, d: D, f }
-    }
 }
 
 fn dealt() -> Rows {
@@ -270,7 +265,7 @@ fn svrg(task: &Black, rate: f64, estimator: Estimator, prox: &Prox, (inner, look
             along(own(i / EACH, epoch + other, Some(i % EACH)).part(0))
         },
     };
-    zo_proxsvrg::trajectory(&Black::rows(&*task.of), &settings, &task.start(), STEPS / inner)
+    zo_proxsvrg::trajectory(&Sum { n: CLIENTS * EACH, d: D, f: &*task.of }, &settings, &task.start(), STEPS / inner)
 }
 
 #[test]
@@ -310,7 +305,7 @@ fn saga(task: &Black, rate: f64, estimator: Estimator, prox: &Prox, (again, look
         redraw: &|t| drawn(t, again),
         direction: &|t, i| along(own(i / EACH, if look == Look::Frozen { 0 } else { t }, Some(i % EACH)).part(0)),
     };
-    zo_proxsaga::trajectory(&Black::rows(&*task.of), &settings, &task.start(), STEPS)
+    zo_proxsaga::trajectory(&Sum { n: CLIENTS * EACH, d: D, f: &*task.of }, &settings, &task.start(), STEPS)
 }
 
 #[test]
