@@ -196,6 +196,10 @@ impl<M: Module + 'static, D: Data + 'static> workload::Workload for Workload<M, 
             let mean = (self.loss)(module, batch, &mut pass).loss.into_scalar::<f32>();
             loss += f64::from(mean) * part.len() as f64 / rows.len() as f64;
         }
+        if !buffers.is_empty() {
+            // Running statistics that wait to be taken in would be taken in by the next pass.
+            drop(module.valid());
+        }
         Ok(loss)
     }
 
