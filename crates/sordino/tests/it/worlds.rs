@@ -58,11 +58,11 @@ pub const CHAIN: Chain = Chain {
 /// What a recipe is tried on: with buffers, unless they would tell of clients what noise is to hide, or a network that
 /// can be cut, where it is to be cut.
 pub fn tried(recipe: &Recipe) -> &'static dyn Task {
+    const PLAIN: Quadratic =
+        Quadratic { dim: 160, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 };
     if recipe.choice("placement").unwrap().name != "replicate" {
         return &CHAIN;
     }
-    const PLAIN: Quadratic =
-        Quadratic { dim: 160, low: 0.1, high: 1.0, spread: 1.0, skew: 0.3, noise: 0.1, start: 0.5 };
     let hides = recipe.choice("privacy").unwrap().name != "none";
     if hides && recipe.choice("buffers").unwrap().name != "local" { &PLAIN } else { &Buffered }
 }
