@@ -150,7 +150,7 @@ impl Task for Chain {
         let (inputs, targets) = self.data(seed);
         let rows = self.deal.rows(inputs.len() / self.width, clients)?;
         let model = Arc::new(Model { chain: self.clone(), uses: self.uses(), layout: self.layout(), inputs, targets });
-        let whole = Layers::new(&model, 0..self.layers, rows);
+        let whole = Segment::new(&model, 0..self.layers, rows);
         Ok(Box::new(Links { model, whole }))
     }
 
@@ -205,7 +205,7 @@ struct Kept {
 }
 
 /// Some of the layers.
-struct Layers {
+struct Segment {
     model: Arc<Model>,
     range: Range<usize>,
     rows: Rows,
@@ -215,7 +215,7 @@ struct Layers {
     kept: Vec<Kept>,
 }
 
-impl Layers {
+impl Segment {
     fn new(model: &Arc<Model>, layers: Range<usize>, rows: Rows) -> Self {
         let mut tensors: Vec<usize> = model.uses[layers.clone()].concat();
         tensors.sort_unstable();
@@ -338,7 +338,7 @@ impl Layers {
     }
 }
 
-impl Stage for Layers {
+impl Stage for Segment {
     fn forward(&mut self, parameters: &[f32], piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
         self.expect("parameters", parameters.len(), self.len)?;
         let picked = self.pick(piece)?;
@@ -374,7 +374,7 @@ impl Stage for Layers {
 /// A whole chain as a workload.
 struct Links {
     model: Arc<Model>,
-    whole: Layers,
+    whole: Segment,
 }
 
 impl Links {
@@ -439,7 +439,7 @@ impl Workload for Links {
                 self.model.chain.layers, layers.start, layers.end
             )));
         }
-        Ok(Box::new(Layers::new(&self.model, layers, self.whole.rows.clone())))
+        Ok(Box::new(Segment::new(&self.model, layers, self.whole.rows.clone())))
     }
 
     fn evaluate_client(&mut self, parameters: &[f32], _: &[f32], client: u64) -> Result<Option<Metrics>> {
