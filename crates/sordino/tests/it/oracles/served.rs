@@ -227,12 +227,12 @@ fn clients_that_workers_play_remember_nothing_and_nobody_is_played_twice_at_a_ti
                     fedbuff::run(&played(&problem, jobs, 4), &settings, &found.order)
                 };
                 let reference = oracle(jobs.clone());
-                // The same clients, as if each piece of work were their first one; and others.
+                // The same clients, as if each piece of work, four steps, were their first one; and others.
                 let first = |jobs: &Vec<(usize, u64)>| jobs.iter().map(|(client, _)| (*client, 0)).collect();
                 let other = |jobs: &Vec<(usize, u64)>| jobs.iter().map(|(c, before)| ((c + 1) % 9, *before)).collect();
                 let mut controls = vec![full(&oracle(jobs.iter().map(other).collect()), 4)];
                 let at = problem.start();
-                if problem.gradient(0, 0, &at) != problem.gradient(0, 1, &at) {
+                if problem.gradient(0, 0, &at) != problem.gradient(0, 4, &at) {
                     controls.push(full(&oracle(jobs.iter().map(first).collect()), 4));
                 }
                 compare("fedbuff", &models(&found), &full(&reference, 4), &controls);
