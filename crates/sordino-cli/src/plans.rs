@@ -85,7 +85,8 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let participation = recipe.participation()?;
     let clients = participation.clients(workers);
     let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, clients, seed, data.as_ref(), 0)?;
-    let workload = made.task.workload(clients, seed)?;
+    let mut workload = made.task.workload(clients, seed)?;
+    recipe.suits(&mut *workload)?;
     let held: Vec<f32> = (0..clients as u64).map(|client| workload.rows(client) as f32).collect();
 
     let given_steps = scale.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?;
