@@ -89,7 +89,8 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let layers = place(&mut recipe, entry, workers, seed, data.as_ref())?;
     let clients = recipe.clients(workers, layers)?;
     let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, clients, seed, data.as_ref(), 0)?;
-    let workload = made.task.workload(clients, seed)?;
+    let mut workload = made.task.workload(clients, seed)?;
+    recipe.suits(&mut *workload)?;
     // Some rates depend on how many parameters there are; where the network is cut is settled.
     let placement = recipe.choice("placement")?.clone();
     recipe = open;

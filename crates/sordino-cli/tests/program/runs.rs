@@ -84,7 +84,11 @@ fn every_row_runs_on_tasks_of_every_kind_with_no_further_flag() {
     for row in rows.as_array().unwrap() {
         let name = row["name"].as_str().unwrap();
         let cut = row["choices"].to_string().contains("pipeline");
-        for (task, steps) in [("digits-mlp", 12), ("mushrooms-logistic", 20), ("quadratic", 20)] {
+        // Dual ascent is for linear models with l2.
+        let dual = name.starts_with("cocoa") || name == "acpd";
+        let any = [("digits-mlp", 12), ("mushrooms-logistic", 20), ("quadratic", 20)];
+        let linear = [("mushrooms-ridge", 20), ("made-ridge", 20), ("made-ridge(rows=50,labels=numbers)", 40)];
+        for (task, steps) in if dual { linear } else { any } {
             // A network of one layer has nowhere to be cut.
             if cut && task != "digits-mlp" {
                 let (status, said) = refused(&words(&format!("run {name} --task {task} --out {}", scratch.at("none"))));
@@ -93,7 +97,10 @@ fn every_row_runs_on_tasks_of_every_kind_with_no_further_flag() {
             }
             let out = scratch.at(&format!("{name}-{task}"));
             prints(&words(&format!("run {name} --task {task} --steps {steps} --quiet --out {out}")));
-            assert_eq!(summary(&out)["steps"].as_u64(), Some(steps));
+            // Where workers come at their own pace the last update may take a few steps more.
+            let made = summary(&out)["steps"].as_u64().unwrap();
+            let served = row["choices"].to_string().contains("first_b") || name == "fedbuff";
+            assert!(made == steps || (served && made > steps), "{name} on {task}: {made} of {steps} steps");
         }
     }
 }

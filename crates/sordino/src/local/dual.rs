@@ -125,6 +125,10 @@ impl Local for Dual {
         Ok(Spent { loss: loss / steps.max(1) as f64, ..Spent::default() })
     }
 
+    fn suits(&self, workload: &mut dyn Workload) -> Result<()> {
+        dual_of(workload).map(|_| ())
+    }
+
     fn ahead(&self, gain: f64) -> f64 {
         gain
     }

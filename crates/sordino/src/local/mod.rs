@@ -89,6 +89,11 @@ pub trait Local: Send {
         steps: u64,
     ) -> Result<Spent>;
 
+    /// Refuses a problem that it cannot work on, before anything is begun.
+    fn suits(&self, _workload: &mut dyn Workload) -> Result<()> {
+        Ok(())
+    }
+
     /// How many times its own moves it takes for what all together move, where the aggregator has this gain; 0 where it
     /// does not ask. A residual is looked ahead of by as much, if that is left to it.
     fn ahead(&self, _gain: f64) -> f64 {

@@ -233,6 +233,11 @@ impl Recipe {
         }
     }
 
+    /// Refuses a problem that this local work cannot work on, before anything is begun; a run would find out by itself.
+    pub fn suits(&self, workload: &mut dyn Workload) -> Result<()> {
+        local::build(self.choice("local")?)?.local(false).suits(workload)
+    }
+
     /// What travels beside the payload is aggregated like it, but dense: through the star where there is one, by
     /// adding up where the aggregator can be added up, else by telling everybody. A sum is of moves: the rest is averaged.
     fn lanes(&self) -> Result<Lanes> {

@@ -353,7 +353,14 @@ fn looking_ahead_of_what_is_unsaid_keeps_the_dual_rising() {
 
 #[test]
 fn problems_without_a_dual_are_told_apart_when_the_run_begins() {
-    let refusal = |task: &dyn Task| Trial::new(&row("cocoa", &[]), task, 2, SEED, 8).run().unwrap_err();
+    let refusal = |task: &dyn Task| {
+        let error = Trial::new(&row("cocoa", &[]), task, 2, SEED, 8).run().unwrap_err();
+        let mut workload = task.workload(2, SEED).unwrap();
+        let early = row("cocoa", &[]).suits(&mut *workload).unwrap_err();
+        assert_eq!(early.to_string(), error.to_string(), "who asks first hears the same");
+        assert!(row("local-sgd", &[]).suits(&mut *workload).is_ok());
+        error
+    };
     let error = refusal(&Quadratic::default());
     assert!(error.kind() == Kind::Request && error.to_string().contains("made-ridge"), "{error}");
     let error = refusal(&Ridge { l2: 0.0, ..ridge(2) });
