@@ -5,6 +5,7 @@
 //! enter    feedback: look ahead
 //! local    silent steps
 //! say      payload · feedback: compensate · compress · feedback: settle
+//! leave    optimizer state is kept or reset; of a client that a worker plays nothing is kept
 //! ```
 //! Every message to a worker is announced by a byte of control, so that what is only asked for by the way (to save, to
 //! stop) takes no part of training's bytes or time.
@@ -229,6 +230,7 @@ impl Worker {
         let told = self.told_of_work();
         self.talked_since(began);
         self.note(port, &told)?;
+        self.end_work();
         Ok(told)
     }
 

@@ -114,7 +114,8 @@ impl Serving {
         self.port.load_held(&std::mem::take(&mut self.held))?;
         let busy = self.server.busy();
         self.waiting = (0..self.workers()).filter(|worker| !busy.contains(worker)).collect();
-        if work && !self.server.finished() { self.answer(false) } else { Ok(()) }
+        // After a checkpoint at which nobody was at work, that was an update of everybody.
+        if work && !self.server.finished() { self.answer(busy.is_empty()) } else { Ok(()) }
     }
 
     /// Serves until an update has been made; none once all steps are done.
@@ -168,9 +169,8 @@ impl Serving {
         self.port.load_held(&State::default())?;
         let word = Word::Save(place.to_vec());
         (0..self.workers()).try_for_each(|worker| self.announce(worker, &word))?;
-        for worker in 0..self.workers() {
-            self.port.receive(worker, &up(Purpose::Control), &mut self.bytes)?;
-        }
+        let confirmed = up(Purpose::Control);
+        (0..self.workers()).try_for_each(|worker| self.receive(worker, &confirmed))?;
         self.port.load_held(&held)?;
         state.put_all("server", self.server.save());
         state.put_all("port", port);
@@ -183,9 +183,9 @@ impl Serving {
     pub fn gap(&mut self) -> Result<Option<f64>> {
         let word = Word::Certify(self.server.model().to_vec());
         (0..self.workers()).try_for_each(|worker| self.announce(worker, &word))?;
-        let mut parts = Vec::with_capacity(self.workers());
+        let (mut parts, tag) = (Vec::with_capacity(self.workers()), up(Purpose::Control));
         for worker in 0..self.workers() {
-            self.port.receive(worker, &up(Purpose::Control), &mut self.bytes)?;
+            self.receive(worker, &tag)?;
             parts.push(read_gap(&self.bytes)?);
         }
         let parts: Option<Vec<Gap>> = parts.into_iter().collect();

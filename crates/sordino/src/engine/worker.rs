@@ -422,6 +422,14 @@ impl Worker {
         !self.buffers.is_empty() && self.buffer_rule == Buffers::Average
     }
 
+    /// What the end of a piece of work does to optimizer state. Clients that are played remember nothing.
+    pub(super) fn end_work(&mut self) {
+        let plays = self.participation.served().is_some_and(|served| served.clients > 0);
+        if self.payload != Payload::Gradient && (self.meeting == Meeting::Reset || plays) {
+            self.optimizer.chain.reset();
+        }
+    }
+
     /// What a piece of work found.
     pub(super) fn told_of_work(&mut self) -> Told {
         self.count();

@@ -100,13 +100,34 @@ pub fn check(recipe: &Recipe, payload: Payload, memory: &dyn Feedback, refuse: &
             "use optim=sgd, or offer displacement",
         );
     }
+    if served.clients > 0 { played(recipe, coded, refuse) } else { Ok(()) }
+}
+
+/// What clients would have to remember that workers play.
+fn played(recipe: &Recipe, coded: bool, refuse: &Refuse) -> Result<()> {
     let remembers = recipe.choice("feedback")?.name != "none" || recipe.choice("local")?.name != "descent";
-    if served.clients > 0 && (remembers || coded) {
+    if remembers || coded {
         return refuse(
             "participation",
             if coded { "exchange" } else { "feedback" },
             "clients that workers play remember nothing",
             "set feedback=none, local=descent and exchange=star, or participation.clients=0",
+        );
+    }
+    if let Some(estimate) = super::remembering(recipe)? {
+        return refuse(
+            "participation",
+            "local",
+            &format!("{estimate} remembers the rows of one client, and a worker plays many"),
+            "set local.estimate to what it is made of, or participation.clients=0",
+        );
+    }
+    if recipe.choice("buffers")?.name != "average" {
+        return refuse(
+            "participation",
+            "buffers",
+            "a client's running statistics are agreed on or lost: nobody keeps them until it is played again",
+            "set buffers=average, or participation.clients=0",
         );
     }
     Ok(())

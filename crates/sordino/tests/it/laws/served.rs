@@ -32,6 +32,14 @@ fn rows_and_mixes() -> Vec<(String, Recipe, &'static dyn Task)> {
             "feedback=residual(lambda=0.5)",
             "exchange=star(down=topk(0.1), feedback=residual)",
         ],
+        // At an update of everybody the whole model repairs what codes left out, after a stop as well.
+        &[
+            "participation=first_b(2)",
+            "staleness=bounded(4)",
+            "compress=topk(0.2)",
+            "feedback=residual",
+            "exchange=star(down=qsgd, feedback=residual)",
+        ],
         &["participation=first_b(3)", "staleness=fresh", "aggregate=median", "optim=sgd(momentum=0.9)"],
         &["participation=buffered(3)", "staleness=discount(1)", "outer=momentum(0.5)", "compress=qsgd", "buffers=local"],
         &["participation=buffered(4, clients=9)", "aggregate=weighted", "schedule=epochs(1)", "optim=adamw"],
@@ -51,6 +59,7 @@ fn waiting_for_everybody_is_the_round_of_everybody() {
     for sets in [
         &["schedule.every=3", "optim=sgd(momentum=0.9)"][..],
         &["payload=gradient", "optim=sgd(momentum=0.9, decay=0.01)"],
+        &["schedule.every=3", "optim=sgd(momentum=0.9)", "local.state=reset"],
         &["compress=topk(0.1)", "feedback=residual(lambda=0.5)", "outer=momentum(0.5)"],
         &["compress=qsgd", "aggregate=weighted", "optim=sgd(schedule=cosine(warmup=4))"],
         &["buffers=local", "aggregate=median"],
@@ -156,6 +165,35 @@ fn the_slowest_worker_is_waited_for_where_staleness_is_bounded_and_only_there() 
 }
 
 #[test]
+fn a_model_that_is_told_in_a_code_is_far_from_the_servers_by_what_is_untold() {
+    // From word to word the model moves by less than the threshold; what a code leaves untold adds up to more.
+    let taken = |exchange: &str| {
+        let sets = ["participation=first_b(1)", "staleness=distance(1.5)", "optim.rate=0.05", exchange, UNEQUAL];
+        let run = serve(&neutral(&sets), &quadratic(), 2, 60);
+        let late: Vec<_> = run.updates.iter().flat_map(|u| &u.words).filter(|w| w.delay > 0).collect();
+        (late.iter().filter(|w| w.weight == 1.0).count(), late.len())
+    };
+    let (dense, coded) = (taken("exchange=star"), taken("exchange=star(down=topk(0.02), feedback=residual)"));
+    assert!(dense.0 == dense.1 && dense.1 > 20, "{dense:?}");
+    assert!(coded.0 < coded.1 && coded.1 > 20, "{coded:?}");
+}
+
+#[test]
+fn who_comes_often_between_two_updates_is_told_other_entries_each_time() {
+    let sets = [
+        "participation=buffered(8)",
+        "staleness=any",
+        "exchange=star(down=randk(0.25), feedback=residual)",
+        "optim.rate=0.05",
+    ];
+    let run = serve(&neutral(&sets), &quadratic(), 1, 64);
+    // Seven times a quarter of the entries, since the update before the last one: all but 0.75⁷ of them.
+    let (told, model) = (&run.workers[0].vectors["model"], &run.models[run.models.len() - 2]);
+    let known = told.iter().zip(model).filter(|(a, b)| (*a - *b).abs() < 1e-6).count();
+    assert!((70..96).contains(&known), "{known} of 96 entries");
+}
+
+#[test]
 fn words_are_messages_and_are_counted_where_they_move() {
     for (name, recipe, task) in rows_and_mixes() {
         let run = serve(&recipe, task, 4, 24);
@@ -191,6 +229,9 @@ fn refusals_name_both_choices_and_a_cure() {
         (&["participation=buffered(2)", "exchange=star", "staleness=bounded(3)"], "first_b"),
         (&["participation=first_b(1)", "exchange=star", "payload=gradient", "optim=adam", "staleness=discount"], "sgd"),
         (&["participation=buffered(2, clients=9)", "exchange=star", "feedback=residual"], "feedback=none"),
+        (&["participation=buffered(2, clients=9)", "exchange=star", "local.estimate=svrg"], "participation.clients=0"),
+        (&["participation=buffered(2, clients=9)", "exchange=star", "buffers=local"], "buffers=average"),
+        (&["participation=buffered(2, clients=1e12)", "exchange=star"], "10000000 at most"),
         (&["participation=first_b(2)", "exchange=star", "privacy=gaussian(noise=1, clip=1)"], "poisson"),
         (&["participation=first_b(2)", "exchange=star", "fabric.attack=alie"], "attack=none"),
     ] {

@@ -129,7 +129,7 @@ fn gradients_later_than_there_are_workers_count_less() {
 
 #[test]
 fn gradients_from_too_far_away_are_left_out_and_count_as_steps() {
-    for (problem, radius) in shares(WORKERS).iter().zip([0.7, 0.12]) {
+    for (problem, radius) in shares(WORKERS).iter().zip([0.5, 0.12]) {
         let optim = "optim=sgd(rate=0.05, momentum=0, schedule=cosine)";
         let found = one_by_one("picky-sgd", &[optim, &format!("staleness.threshold={radius}")], problem, 40);
         let rate = annealed(0.05, 40);
