@@ -285,11 +285,20 @@ fn pipeline(args: &Args) -> Result<Pipeline> {
             pipeline.capacity
         )));
     }
+    if pipeline.micro > MOST_PARTS {
+        return Err(Error::request(format!(
+            "a batch is taken in {MOST_PARTS} parts at most, {} came; lower `micro`",
+            pipeline.micro
+        )));
+    }
     Ok(pipeline)
 }
 
 /// Beyond this a pipeline would learn from batches that nobody remembers.
 const MOST_WAITING: usize = 1000;
+
+/// Every part is a message on every link, whether it has rows or not.
+const MOST_PARTS: usize = 100_000;
 
 fn cuts(element: &Element) -> Result<Vec<usize>> {
     let first = |value: &Value| match value {
@@ -400,6 +409,7 @@ mod tests {
             ("pipeline(cuts=here)", "at(2, 4)"),
             ("pipeline(blocks=0)", "at least 1"),
             ("pipeline(capacity=1e6)", "at most 1000"),
+            ("pipeline(capacity=0, micro=1e12)", "100000 parts at most"),
             ("pipelin", "did you mean `pipeline`"),
         ] {
             assert!(refused(text).contains(hint), "{text}: {}", refused(text));

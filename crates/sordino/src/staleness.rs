@@ -15,7 +15,8 @@
 //! # Contract
 //! A word's weight multiplies what it says before words are aggregated; a word of weight 0 is left out, an update in
 //! which all words are left out changes nothing and counts. In rounds of everybody no word is late: `fresh` is the neutral
-//! element there. Norms are taken in f64 over all parameters.
+//! element there. Norms are taken in f64 over all parameters; where workers are told in a code, `x_{t−τ}` is the model that
+//! the worker had, with what the code left untold.
 //!
 //! # When it helps, when it hurts
 //! `delay_adaptive` keeps the rate that is safe for prompt words however slow the slowest worker is. `distance` keeps a

@@ -5,6 +5,7 @@
 //! enter    feedback: look ahead
 //! local    silent steps
 //! say      payload · feedback: compensate · compress · feedback: settle
+//! leave    optimizer state is kept or reset; of a client that a worker plays nothing is kept
 //! ```
 //! Every message to a worker is announced by a byte of control, so that what is only asked for by the way (to save, to
 //! stop) takes no part of training's bytes or time.
@@ -16,8 +17,6 @@ use crate::base::{Error, Purpose, Reader, Result, Stream, Use, Writer};
 use crate::compress::Coding;
 use crate::exchange::Voice;
 use crate::fabric::{Port, Tag, Way};
-use crate::local::Meeting;
-use crate::optim::Transform;
 use crate::workload::Workload;
 
 /// What a server announces.
@@ -221,10 +220,6 @@ impl Worker {
         let job = self.learn(port)?;
         self.talked_since(began);
         (self.round, self.step, self.draws) = (job.index, job.step, job.draws);
-        if self.meeting == Meeting::Reset || self.plays() {
-            // Every piece of work is a meeting, and clients that are played remember nothing.
-            self.optimizer.chain.reset();
-        }
         self.begin_silence();
         self.enter(Voice { client: job.client, rank: self.rank })?;
         self.spend(workload)?;
@@ -235,6 +230,7 @@ impl Worker {
         let told = self.told_of_work();
         self.talked_since(began);
         self.note(port, &told)?;
+        self.end_work();
         Ok(told)
     }
 

@@ -64,7 +64,7 @@ struct Desk {
     busy: bool,
     /// Whether it has been told anything yet.
     begun: bool,
-    /// The model it was given, where words are judged by how far the model has moved.
+    /// The point it works from, where words are judged by how far the model is from it.
     at: Vec<f32>,
     /// What it has not been told, where it is told differences in a code.
     untold: Vec<f32>,
@@ -231,12 +231,15 @@ impl Server {
         let mut said = self.spare.pop().unwrap_or_default();
         said.resize(self.model.len(), 0.0);
         let mut body = Reader::open(bytes).map_err(name)?;
-        let (index, steps, len) = (body.varint()?, body.varint()?, body.varint()?);
+        let mut next = || body.varint().map_err(name);
+        let (index, steps, len) = (next()?, next()?, next()?);
         let client = &mut self.clients[desk.client as usize];
-        if index != client.0 || len != said.len() as u64 {
+        if index != client.0 || len != said.len() as u64 || !(1..=self.total).contains(&steps) {
             return Err(name(Error::mismatch(format!(
-                "piece of work {index} and {len} entries came, expected piece {} and {} entries",
+                "piece of work {index} of {steps} steps and {len} entries came, expected piece {} of 1 to {} steps and {} \
+                 entries",
                 client.0,
+                self.total,
                 said.len()
             ))));
         }
@@ -343,7 +346,8 @@ impl Server {
     /// Sends a worker back to work: what it is told, and the buffers that go along. After an update that everybody was
     /// gathered for the whole model repairs what codes left out.
     pub fn tell(&mut self, worker: usize, out: &mut Writer, buffers: &mut Vec<f32>) -> Result<()> {
-        let client = self.engage(worker);
+        let turn = self.turn();
+        let client = self.engage(worker, turn);
         let (index, draws) = self.clients[client as usize];
         let whole = self.down.is_none() || (self.version > 0 && self.gathers(self.version - 1));
         let desk = &self.desks[worker];
@@ -363,8 +367,9 @@ impl Server {
             }
             Form::Difference => {
                 let Some(down) = &mut self.down else { return Err(Error::request("no code for differences")) };
-                let stream = Stream::new(self.seed, Use::Down, worker as u64, self.version);
-                let shared = Stream::new(self.seed, Use::Shared, 0, self.version);
+                // By the turn, not the version: who comes twice between two updates is not told the same entries twice.
+                let stream = Stream::new(self.seed, Use::Down, worker as u64, turn);
+                let shared = Stream::new(self.seed, Use::Shared, 0, turn);
                 let body = out.bytes().len();
                 down.encode(&desk.untold, &Coding { layout: &self.layout, stream: &stream, shared: &shared }, out)?;
                 down.decode(&mut Reader::new(&out.bytes()[body..]), &self.layout, &mut self.agreed)?;
@@ -376,7 +381,11 @@ impl Server {
         desk.busy = true;
         desk.given = self.version;
         if self.staleness.looks_back() {
+            // What a code has left untold the worker's model still has.
             desk.at.clone_from(&self.model);
+            if !desk.untold.is_empty() {
+                flat::add(&mut desk.at, &desk.untold);
+            }
         }
         buffers.clear();
         if form != Form::Same && self.buffer_rule == Buffers::Average {
@@ -385,10 +394,14 @@ impl Server {
         Ok(())
     }
 
+    /// How many pieces of work have been given out.
+    fn turn(&self) -> u64 {
+        self.clients.iter().map(|(jobs, _)| jobs).sum::<u64>() + self.busy().len() as u64
+    }
+
     /// Whom a worker plays next: itself, or a client that nobody plays, drawn uniformly.
-    fn engage(&mut self, worker: usize) -> u64 {
+    fn engage(&mut self, worker: usize, turn: u64) -> u64 {
         if self.served.clients > 0 {
-            let turn: u64 = self.clients.iter().map(|(jobs, _)| jobs).sum::<u64>() + self.busy().len() as u64;
             let mut stream = Stream::new(self.seed, Use::Participation, worker as u64, turn);
             let taken =
                 |client| self.desks.iter().enumerate().any(|(w, d)| w != worker && d.busy && d.client == client);

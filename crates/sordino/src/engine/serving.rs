@@ -173,9 +173,8 @@ impl Serving {
         self.port.load_held(&State::default())?;
         let word = Word::Save(place.to_vec());
         (0..self.workers()).try_for_each(|worker| self.announce(worker, &word))?;
-        for worker in 0..self.workers() {
-            self.port.receive(worker, &up(Purpose::Control), &mut self.bytes)?;
-        }
+        let confirmed = up(Purpose::Control);
+        (0..self.workers()).try_for_each(|worker| self.receive(worker, &confirmed))?;
         self.port.load_held(&held)?;
         state.put_all("server", self.server.save());
         state.put_all("port", port);
@@ -188,9 +187,9 @@ impl Serving {
     pub fn gap(&mut self) -> Result<Option<f64>> {
         let word = Word::Certify(self.server.model().to_vec());
         (0..self.workers()).try_for_each(|worker| self.announce(worker, &word))?;
-        let mut parts = Vec::with_capacity(self.workers());
+        let (mut parts, tag) = (Vec::with_capacity(self.workers()), up(Purpose::Control));
         for worker in 0..self.workers() {
-            self.port.receive(worker, &up(Purpose::Control), &mut self.bytes)?;
+            self.receive(worker, &tag)?;
             parts.push(read_gap(&self.bytes)?);
         }
         let parts: Option<Vec<Gap>> = parts.into_iter().collect();

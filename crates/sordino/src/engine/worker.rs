@@ -32,7 +32,7 @@ pub struct Worker {
     pub(super) layout: Layout,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) local: Box<dyn Local>,
-    pub(super) meeting: Meeting,
+    meeting: Meeting,
     pub(super) guard: Option<Guard>,
     pub(super) batch: Batch,
     pub(super) schedule: Box<dyn Schedule>,
@@ -437,13 +437,20 @@ impl Worker {
     }
 
     /// Whether it plays clients that a server draws, for one piece of work each.
-    pub(super) fn plays(&self) -> bool {
+    fn plays(&self) -> bool {
         self.participation.served().is_some_and(|served| served.clients > 0)
     }
 
     /// Whether the server that serves whoever comes sends everybody's mean of buffers along.
     pub(super) fn shares_buffers(&self) -> bool {
         !self.buffers.is_empty() && self.buffer_rule == Buffers::Average
+    }
+
+    /// What the end of a piece of work does to optimizer state. Clients that are played remember nothing.
+    pub(super) fn end_work(&mut self) {
+        if self.payload != Payload::Gradient && (self.meeting == Meeting::Reset || self.plays()) {
+            self.optimizer.chain.reset();
+        }
     }
 
     /// What a piece of work found.

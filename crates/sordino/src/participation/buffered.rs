@@ -11,8 +11,8 @@
 //! ```
 //! # Contract
 //! As `first_b`, but a worker may be in the buffer more than once. With `clients` above 0 a worker that is told the model
-//! plays a client for it, drawn uniformly from those that nobody plays; clients remember nothing. With size 1 it is
-//! `first_b(1)`.
+//! plays a client for it, drawn uniformly from those that nobody plays; clients remember nothing, optimizer state
+//! included, whatever `local.state` says. With size 1 it is `first_b(1)`.
 //!
 //! # When it helps, when it hurts
 //! Many clients of very unequal speed: the server never waits, and a buffer averages what single words are too noisy for.

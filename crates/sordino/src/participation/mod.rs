@@ -12,7 +12,7 @@ pub use first_b::FirstB;
 pub use poisson::Poisson;
 pub use sampled::Sampled;
 
-use crate::base::Result;
+use crate::base::{Error, Result};
 use crate::grammar::{self, Element, Entry};
 
 /// How a server serves whoever comes.
@@ -84,7 +84,16 @@ pub trait Participation: Send {
 pub const ENTRIES: &[&Entry<Box<dyn Participation>>] =
     &[&buffered::ENTRY, &everyone::ENTRY, &first_b::ENTRY, &poisson::ENTRY, &sampled::ENTRY];
 
+/// Every rank remembers how many rows each client holds.
+const MOST_CLIENTS: usize = 10_000_000;
+
 /// Builds the participation that an element names.
 pub fn build(element: &Element) -> Result<Box<dyn Participation>> {
-    grammar::build("participation", ENTRIES, element)
+    let participation = grammar::build("participation", ENTRIES, element)?;
+    match participation.clients(1) {
+        clients if clients > MOST_CLIENTS => Err(Error::request(format!(
+            "`participation.clients` is {clients}, but there is room for {MOST_CLIENTS} at most; lower it"
+        ))),
+        _ => Ok(participation),
+    }
 }

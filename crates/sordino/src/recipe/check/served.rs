@@ -116,6 +116,14 @@ fn played(recipe: &Recipe, coded: bool, refuse: &Refuse) -> Result<()> {
             "set feedback=none, local=descent and exchange=star, or participation.clients=0",
         );
     }
+    if recipe.choice("buffers")?.name != "average" {
+        return refuse(
+            "participation",
+            "buffers",
+            "a client's running statistics are agreed on or lost: nobody keeps them until it is played again",
+            "set buffers=average, or participation.clients=0",
+        );
+    }
     Ok(())
 }
 

@@ -44,6 +44,14 @@ fn rows_and_mixes() -> Vec<(String, Recipe, &'static dyn Task)> {
             "exchange=star(down=topk(0.1), feedback=residual)",
             "schedule.every=2",
         ],
+        // At an update of everybody the whole model repairs what codes left out, after a stop as well.
+        &[
+            "participation=first_b(2)",
+            "staleness=bounded(4)",
+            "compress=topk(0.2)",
+            "feedback=residual",
+            "exchange=star(down=qsgd, feedback=residual)",
+        ],
         &["participation=first_b(3)", "staleness=fresh", "aggregate=median", "optim=sgd(momentum=0.9)"],
         &[
             "participation=buffered(3)",
@@ -80,6 +88,7 @@ fn waiting_for_everybody_is_the_round_of_everybody() {
     for sets in [
         &["schedule.every=3", "optim=sgd(momentum=0.9)"][..],
         &["payload=gradient", "optim=sgd(momentum=0.9, decay=0.01)"],
+        &["schedule.every=3", "optim=sgd(momentum=0.9)", "local.state=reset"],
         &["compress=topk(0.1)", "feedback=residual(lambda=0.5)", "outer=momentum(0.5)"],
         &["compress=qsgd", "aggregate=weighted", "optim=sgd(schedule=cosine(warmup=4))"],
         &["buffers=local", "aggregate=median"],
@@ -190,6 +199,39 @@ fn the_slowest_worker_is_waited_for_where_staleness_is_bounded_and_only_there() 
 }
 
 #[test]
+fn a_model_that_is_told_in_a_code_is_far_from_the_servers_by_what_is_untold() {
+    // Late words in all, those that were left out, and of these the ones since whose telling the model has hardly moved.
+    let counts = |exchange: &str| {
+        let sets = ["participation=first_b(1)", "staleness=distance(1.5)", "optim.rate=0.05", exchange, UNEQUAL];
+        let run = serve(&neutral(&sets), &quadratic(), 2, 60);
+        let late = run.updates.iter().map(|u| (u.version as usize - 1, &u.words[0])).filter(|(_, word)| word.delay > 0);
+        let moved = late.map(|(now, word)| {
+            (word.weight == 0.0, flat::distance(&run.models[now], &run.models[now - word.delay as usize]) <= 1.5)
+        });
+        let all: Vec<_> = moved.collect();
+        (all.len(), all.iter().filter(|(out, _)| *out).count(), all.iter().filter(|(out, near)| *out && *near).count())
+    };
+    let (dense, coded) = (counts("exchange=star"), counts("exchange=star(down=topk(0.02), feedback=residual)"));
+    assert!(dense.0 > 20 && dense.2 == 0, "{dense:?}");
+    assert!(coded.0 > 20 && coded.1 < coded.0 && coded.2 > 5, "{coded:?}");
+}
+
+#[test]
+fn who_comes_often_between_two_updates_is_told_other_entries_each_time() {
+    let sets = [
+        "participation=buffered(8)",
+        "staleness=any",
+        "exchange=star(down=randk(0.25), feedback=residual)",
+        "optim.rate=0.05",
+    ];
+    let run = serve(&neutral(&sets), &quadratic(), 1, 64);
+    // Seven times a quarter of the entries, since the update before the last one: all but 0.75⁷ of them.
+    let (told, model) = (&run.workers[0].vectors["model"], &run.models[run.models.len() - 2]);
+    let known = told.iter().zip(model).filter(|(a, b)| (*a - *b).abs() < 1e-6).count();
+    assert!((70..96).contains(&known), "{known} of 96 entries");
+}
+
+#[test]
 fn words_are_messages_and_are_counted_where_they_move() {
     for (name, recipe, task) in rows_and_mixes() {
         let run = serve(&recipe, task, 4, 24);
@@ -234,6 +276,8 @@ fn refusals_name_both_choices_and_a_cure() {
             &["participation=first_b(2)", "exchange=star", "local=dual", "aggregate=sum", "staleness=discount"],
             "staleness=bounded(20), or any",
         ),
+        (&["participation=buffered(2, clients=9)", "exchange=star", "buffers=local"], "buffers=average"),
+        (&["participation=buffered(2, clients=1e12)", "exchange=star"], "10000000 at most"),
         (&["participation=first_b(2)", "exchange=star", "privacy=gaussian(noise=1, clip=1)"], "poisson"),
         (&["participation=first_b(2)", "exchange=star", "fabric.attack=alie"], "attack=none"),
     ] {

@@ -126,7 +126,7 @@ fn gradients_later_than_there_are_workers_count_less() {
 
 #[test]
 fn gradients_from_too_far_away_are_left_out_and_count_as_steps() {
-    for (problem, radius) in shares(WORKERS).iter().zip([0.5, 0.08]) {
+    for (problem, radius) in shares(WORKERS).iter().zip([0.3, 0.05]) {
         let optim = "optim=sgd(rate=0.05, momentum=0, schedule=cosine)";
         let found = one_by_one("picky-sgd", &[optim, &format!("staleness.threshold={radius}")], problem, 40);
         let rate = annealed(0.05, 40);
@@ -213,7 +213,7 @@ fn clients_that_workers_play_remember_nothing_and_nobody_is_played_twice_at_a_ti
             [("optim=sgd(rate=0.05, momentum=0)", Inner::PLAIN, 0.05), ("optim=adamw(rate=0.01)", Inner::ADAMW, 0.01)]
         {
             for state in ["local.state=reset", "local.state=keep"] {
-                let sets = [optim, state, "participation=buffered(4, clients=9)"];
+                let sets = [optim, state, "schedule.every=5", "participation=buffered(4, clients=9)"];
                 let found = buffered(&sets, &problem, &Served::default());
                 let (mut jobs, mut before) = (vec![Vec::new(); WORKERS], [0; 9]);
                 for word in found.updates.iter().flat_map(|u| &u.words) {
@@ -223,8 +223,8 @@ fn clients_that_workers_play_remember_nothing_and_nobody_is_played_twice_at_a_ti
                 }
                 assert!(before.iter().all(|jobs| *jobs > 3), "{before:?}");
                 let oracle = |jobs: Vec<Vec<(usize, u64)>>| {
-                    let settings = fedbuff::Settings { rate: &|_| rate, inner, steps: 4, size: 4, outer_rate: 1.0 };
-                    fedbuff::run(&played(&problem, jobs, 4), &settings, &found.order)
+                    let settings = fedbuff::Settings { rate: &|_| rate, inner, steps: 5, size: 4, outer_rate: 1.0 };
+                    fedbuff::run(&played(&problem, jobs, 5), &settings, &found.order)
                 };
                 let reference = oracle(jobs.clone());
                 // The same clients, as if each piece of work, four steps, were their first one; and others.
