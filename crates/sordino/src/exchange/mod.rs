@@ -125,7 +125,10 @@ pub enum Plan {
     /// All messages to all ranks.
     Gather,
     /// Reduce-scatter and all-gather of a linear code.
-    Reduce,
+    Reduce {
+        /// By the engine's own collective instead of ours.
+        engine: bool,
+    },
     /// Through the server on rank 0, with a compressor and a feedback on the way down.
     Star {
         /// The compressor on the way down.
@@ -154,8 +157,12 @@ pub const ENTRIES: &[&Entry<Plan>] = &[
     &Entry {
         name: "reduce",
         about: "rank r adds up chunk r and sends it back: 2(N-1)/N of the vector each way, linear codes only",
-        keys: &[],
-        build: |_| Ok(Plan::Reduce),
+        keys: &[Key {
+            name: "by",
+            default: "ranks",
+            about: "ranks: in rank order, the same bits on every fabric; engine: the all-reduce of the fabric's engine, in its order",
+        }],
+        build: |args| Ok(Plan::Reduce { engine: args.choice("by", &["ranks", "engine"])? == 1 }),
     },
     &Entry {
         name: "star",
