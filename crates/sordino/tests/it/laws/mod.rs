@@ -1,6 +1,7 @@
 //! The laws that tie the elements to one another.
 
 mod data;
+mod dealt;
 mod federated;
 mod identities;
 mod low_rank;
