@@ -229,7 +229,7 @@ const ALIKE: Quadratic = Quadratic { dim: 96, low: 0.1, high: 1.0, spread: 0.0, 
 
 #[test]
 fn where_ranks_are_alike_nothing_is_lost() {
-    // Twice as many, or half: sums of equal numbers are exact.
+    // Sums of one, two or four equal numbers are exact.
     for sets in [
         &["compress=topk(0.1)", "feedback=residual(lambda=0.5)", "optim=sgd(momentum=0.9)", "exchange=gather"][..],
         &[
@@ -245,15 +245,11 @@ fn where_ranks_are_alike_nothing_is_lost() {
         &["aggregate=centered_clip(1)", "compress=sign", "feedback=residual", "exchange=gather"],
     ] {
         let recipe = neutral(sets);
-        let whole = run(&recipe, &ALIKE, 4, 30);
-        let at = whole[0].rounds.len() / 2;
-        for others in [2, 8] {
-            let rest = Trial::new(&recipe, &ALIKE, others, 5, 30).resume(&states(&whole, at - 1)).unwrap();
-            assert_eq!(
-                hashes(&rest[others - 1].models()),
-                hashes(&whole[0].models()[at..]),
-                "{sets:?}, {others} ranks"
-            );
+        for (old, new) in [(4, 2), (4, 1), (2, 4)] {
+            let whole = run(&recipe, &ALIKE, old, 30);
+            let at = whole[0].rounds.len() / 2;
+            let rest = Trial::new(&recipe, &ALIKE, new, 5, 30).resume(&states(&whole, at - 1)).unwrap();
+            assert_eq!(hashes(&rest[new - 1].models()), hashes(&whole[0].models()[at..]), "{sets:?}, {old} to {new}");
         }
     }
 }
@@ -374,7 +370,7 @@ fn states_of_different_runs_do_not_go_together() {
 fn a_budget_counts_what_rounds_of_another_rate_have_spent() {
     // Of two workers each draws a row half as often as of four.
     let task = sparse(240, 24, sordino::workload::Deal::Iid);
-    let recipe = row("dp-sgd", &["local.batch=poisson(6)", "privacy=gaussian(noise=1, epsilon=3, unit=sample)"]);
+    let recipe = row("dp-sgd", &["local.batch=poisson(6)", "privacy=gaussian(noise=2, epsilon=3, unit=sample)"]);
     for (old, new) in [(4, 2), (2, 4)] {
         let saved = states(&run(&recipe, &task, old, 400), 20);
         let rest = Trial::new(&recipe, &task, new, 5, 4000).resume(&saved).unwrap();
