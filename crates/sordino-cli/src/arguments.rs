@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sordino_tasks::Wish;
+use sordino_tasks::plans::WORKERS;
 
 /// Train one network on many workers that talk little.
 ///
@@ -68,8 +70,6 @@ pub struct Demo {
     pub quiet: bool,
 }
 
-/// The most workers: every pair of threads has its own channels.
-pub const WORKERS: u64 = 256;
 /// The largest seed: recipe files hold signed numbers.
 pub const SEEDS: u64 = i64::MAX as u64 - 1000;
 
@@ -120,6 +120,25 @@ pub struct Scale {
     /// Print no progress
     #[arg(long)]
     pub quiet: bool,
+}
+
+impl Scale {
+    /// What is asked for, as plans take it.
+    pub fn wish(&self) -> Wish {
+        Wish {
+            task: self.task.clone(),
+            workers: self.workers,
+            steps: self.steps,
+            rounds: self.rounds,
+            epochs: self.epochs,
+            until: self.until.clone(),
+            sets: self.sets.clone(),
+            data: self.data.clone(),
+            start: self.start.clone(),
+            eval_every: self.eval_every,
+            checkpoint_every: self.checkpoint_every,
+        }
+    }
 }
 
 #[derive(Args)]

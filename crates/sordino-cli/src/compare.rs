@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use sordino_lab::record::Run as Recorded;
 use sordino_lab::report::{self, RunView};
+use sordino_tasks::plans::{self, Planned};
 
 use crate::arguments::{Compare, Report};
-use crate::plans::{self, Planned};
 use crate::{Done, failed, progress, request, run, table};
 
 /// Trains with several methods, prints one table and writes one report.
@@ -17,7 +17,7 @@ pub fn compare(arguments: &Compare) -> Done {
     let mut planned = Vec::new();
     for method in &arguments.methods {
         for seed in first..first.saturating_add(scale.seeds) {
-            planned.push(plans::plan(method, scale, seed).map_err(request)?);
+            planned.push(plans::plan(method, &scale.wish(), seed).map_err(request)?);
         }
     }
     let task = planned.first().map_or_else(String::new, |p| p.made.task.name().to_owned());

@@ -1,8 +1,10 @@
 //! `sordino demo`: why talking little matters, in seconds.
 
-use crate::arguments::{Demo, Scale};
+use sordino_tasks::Wish;
+use sordino_tasks::plans::{self, Planned};
+
+use crate::arguments::Demo;
 use crate::compare::together;
-use crate::plans::{self, Planned};
 use crate::{Done, request};
 
 /// What is compared. The network, the data, the seed and the batches are the same for all.
@@ -16,26 +18,10 @@ const METHODS: [(&str, &str); 4] = [
 /// Trains the same network four ways and shows what each had to say for it.
 pub fn demo(arguments: &Demo) -> Done {
     let out = arguments.out.clone().unwrap_or_else(|| plans::fresh("demo"));
-    let scale = Scale {
-        task: Some("digits-mlp".into()),
-        workers: Some(4),
-        steps: None,
-        rounds: None,
-        epochs: None,
-        until: None,
-        seed: Some(0),
-        seeds: 1,
-        sets: Vec::new(),
-        data: None,
-        start: None,
-        eval_every: None,
-        checkpoint_every: None,
-        out: Some(out.clone()),
-        quiet: arguments.quiet,
-    };
+    let wish = Wish { task: Some("digits-mlp".into()), workers: Some(4), ..Wish::default() };
     let planned: Vec<Planned> = METHODS
         .iter()
-        .map(|(label, method)| plans::plan(method, &scale, 0).map(|p| Planned { label: (*label).to_owned(), ..p }))
+        .map(|(label, method)| plans::plan(method, &wish, 0).map(|p| Planned { label: (*label).to_owned(), ..p }))
         .collect::<anyhow::Result<_>>()
         .map_err(request)?;
     for (label, _) in METHODS {

@@ -13,16 +13,13 @@ macro_rules! say {
 }
 
 mod arguments;
-mod clock;
 mod compare;
 mod demo;
 mod evaluate;
 mod listing;
-mod plans;
 mod progress;
 mod run;
 mod table;
-mod tasks;
 
 use std::process::ExitCode;
 

@@ -8,11 +8,12 @@ use sordino::grammar::Element;
 use sordino_lab::experiment::{self, Ended, Plan};
 use sordino_lab::record::{RECORD, Run as Recorded, read_points};
 use sordino_lab::report::{self, RunView};
+use sordino_tasks::plans::{self, Planned};
+use sordino_tasks::{clock, tasks};
 
 use crate::arguments::{Run, Scale};
-use crate::plans::{self, Planned};
 use crate::progress::{self, Line};
-use crate::{Done, Failure, clock, failed, request, table, tasks};
+use crate::{Done, Failure, failed, request, table};
 
 /// Trains with one method, over one or more seeds.
 pub fn run(arguments: &Run) -> Done {
@@ -27,10 +28,11 @@ pub fn run(arguments: &Run) -> Done {
     let Some(method) = arguments.method.as_deref() else {
         return Err(request(anyhow::anyhow!("which method? name one, for example qsr; `sordino methods` lists them")));
     };
+    let wish = scale.wish();
     let first = scale.seed.unwrap_or(0);
     let planned: Vec<Planned> = (first..first.saturating_add(scale.seeds))
         .map(|seed| {
-            let planned = plans::plan(method, scale, seed)?;
+            let planned = plans::plan(method, &wish, seed)?;
             let label = [&[planned.label.clone()][..], &scale.sets].concat().join(" ");
             Ok(Planned { label, ..planned })
         })
@@ -134,22 +136,9 @@ fn replayed(directory: &Path, arguments: &Run) -> anyhow::Result<(Planned, PathB
 
 /// The plan of a run that goes on; other choices than its own are refused.
 fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
-    let mut plan = Plan::read(directory)?;
+    let plan = Plan::read(directory)?;
     refuse_changes(&plan, arguments, directory)?;
-    let element = plan.recipe.choice("task")?.clone();
-    let entry = tasks::entry(&element.name)?;
-    let data = plan.header.data.as_ref().map(PathBuf::from);
-    let clients = plan.recipe.clients(plan.workers, 0)?;
-    let made = entry.make(&element, plan.recipe.choice("partition")?, clients, plan.seed, data.as_ref(), 0)?;
-    if made.task.fingerprint() != plan.header.data_hash {
-        bail!(
-            "the data of task {element} are not those that the run in {} began with; put them back to resume",
-            directory.display()
-        );
-    }
-    plan.environment = plans::environment();
-    plan.cores = plans::cores();
-    Ok(Planned { label: plan.header.label.clone(), plan, made })
+    plans::remade(plan).with_context(|| format!("the run in {} cannot go on", directory.display()))
 }
 
 /// Whether a task as asked for is the run's.

@@ -1,6 +1,6 @@
 //! An experiment: a recipe on a task with so many workers, recorded, checkpointed, resumed.
 //!
-//! [`run`] drives all ranks on threads of this process; [`work`] drives one rank over any port. Deciding is the
+//! [`run`] drives all ranks on threads of this process; [`take_part`] drives the one rank of a process. Deciding is the
 //! library's: this room only asks it for rounds, looks at the model now and then, and writes files.
 
 mod files;
@@ -13,14 +13,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sordino::base::{Kind, Layout};
-use sordino::fabric::{Clock, Medium, Metered, Port, SimClock, World, connect, on_threads, simulate};
+use sordino::fabric::{Clock, Group, Medium, Metered, Port, Shared, SimClock, World, connect, on_threads, simulate};
 use sordino::recipe::Recipe;
 use sordino::workload::{Start, Task};
 use sordino::{Error, Result};
 
 pub use files::{Header, KEYS};
 pub use piped::measure;
-pub use rank::work;
+use rank::work;
 pub use served::arrivals;
 
 use crate::record::{Point, Summary};
@@ -126,6 +126,68 @@ pub fn run(task: &dyn Task, plan: &Plan, clock: &Arc<dyn Clock>, observer: &dyn 
     match ran {
         Ok(_) => desk.close(plan, false),
         Err(e) if e.kind() == Kind::Diverged => desk.close(plan, true),
+        Err(e) => Err(e),
+    }
+}
+
+/// Drives this process's rank of a run whose ranks are processes, over a port to all of them. What the run came to is
+/// known to process 0 alone: it keeps the record, and hosts the server where workers come to one at their own pace.
+///
+/// # Errors
+/// Those of this rank, and that of another that has left.
+pub fn take_part(
+    task: &dyn Task,
+    plan: &Plan,
+    port: Shared,
+    clock: &Arc<dyn Clock>,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>> {
+    let mut all = port.clone();
+    let ran = rank_of_process(task, plan, port, clock, observer);
+    if let Err(why) = &ran {
+        all.leave(why);
+    }
+    ran
+}
+
+fn rank_of_process(
+    task: &dyn Task,
+    plan: &Plan,
+    port: Shared,
+    clock: &Arc<dyn Clock>,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>> {
+    let (process, processes, ranks) = (port.rank(), port.size(), plan.ranks()?);
+    if processes != ranks {
+        return Err(Error::request(format!(
+            "{processes} processes came for a run of {ranks} ranks ({} workers{}); start {ranks}",
+            plan.workers,
+            if ranks > plan.workers { " and a server" } else { "" }
+        )));
+    }
+    if !matches!(plan.recipe.medium()?, Medium::Threads) {
+        return Err(Error::request(
+            "fabric=sim computes all ranks in one process; start one, without a launcher, or leave fabric=sim out",
+        ));
+    }
+    let desk = if process == 0 { rank::Desk::open(task, plan)? } else { rank::Desk::read(task, plan)? };
+    let served = plan.recipe.participation()?.served().is_some();
+    let ran = if served {
+        // The server is the last of the ranks.
+        let members = (1..processes).chain([0]).collect();
+        let port = Box::new(Metered::new(Group::new(port, members)?, Arc::clone(clock)));
+        if process == 0 {
+            served::serve(task, plan, port, clock, observer, &desk)
+        } else {
+            served::come(task, plan, port, clock, &desk)
+        }
+    } else {
+        work(task, plan, Box::new(Metered::new(port, Arc::clone(clock))), clock, observer, &desk)
+    };
+    match ran {
+        Ok(()) if process == 0 => desk.close(plan, false).map(Some),
+        Err(e) if process == 0 && e.kind() == Kind::Diverged => desk.close(plan, true).map(Some),
+        Ok(()) => Ok(None),
         Err(e) => Err(e),
     }
 }

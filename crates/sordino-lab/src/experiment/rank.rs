@@ -84,6 +84,15 @@ impl Kept {
 impl Desk {
     /// Opens the record: a new one, or the one that a checkpoint goes on from.
     pub fn open(task: &dyn Task, plan: &Plan) -> Result<Self> {
+        Self::prepare(task, plan, true)
+    }
+
+    /// What a run begins from, for the ranks of other processes than the one that keeps the record.
+    pub fn read(task: &dyn Task, plan: &Plan) -> Result<Self> {
+        Self::prepare(task, plan, false)
+    }
+
+    fn prepare(task: &dyn Task, plan: &Plan, keeps: bool) -> Result<Self> {
         let participation = plan.recipe.participation()?;
         let clients = plan.recipe.clients(plan.workers, task.layers()?)?;
         let probe = task.workload(clients, plan.seed)?;
@@ -105,7 +114,9 @@ impl Desk {
         };
         let (mut resumed, mut start) = (None, None);
         if let Some(out) = &plan.out {
-            files::make_directory(out)?;
+            if keeps {
+                files::make_directory(out)?;
+            }
             if plan.resume && checkpoint::exists(out) {
                 let manifest = checkpoint::load_manifest(out)?;
                 if manifest.ranks != plan.ranks()? {
@@ -116,14 +127,16 @@ impl Desk {
                         plan.ranks()?
                     )));
                 }
-                kept.journal = Some(Journal::resume(out, manifest.record_offset)?);
-                kept.points = read_points(&out.join(record::RECORD))?;
+                if keeps {
+                    kept.journal = Some(Journal::resume(out, manifest.record_offset)?);
+                    kept.points = read_points(&out.join(record::RECORD))?;
+                }
                 kept.ledger = ledger_of(&manifest.flows)?;
                 kept.wall = manifest.clocks.get("wall").copied().unwrap_or(0.0);
                 kept.aside = manifest.clocks.get("aside").copied().unwrap_or(0.0);
                 kept.cpu = manifest.clocks.get("cpu").copied().unwrap_or(0.0);
                 resumed = Some(manifest);
-            } else {
+            } else if keeps {
                 plan.write(out)?;
                 kept.journal = Some(Journal::create(out)?);
             }
@@ -307,12 +320,15 @@ impl Bench<'_> {
         });
         // A run that was at its end already has no round left that would look at the model.
         let model = self.session.evaluated(workload)?;
-        let mut kept = self.desk.kept();
+        let mut verdict = [0];
         if self.rank == 0 {
+            let mut kept = self.desk.kept();
             kept.model = model;
+            // The record ends where the checkpoint was made.
+            let reached = kept.points.last().is_some_and(|p| p.round == manifest.round && self.reaches(p));
+            verdict[0] = u8::from(reached);
         }
-        // The record ends where the checkpoint was made, alike for all ranks.
-        Ok(kept.points.last().is_some_and(|p| p.round == manifest.round && self.reaches(p)))
+        Ok(decree(self.session.everyone()?, &verdict)? == [1])
     }
 
     /// Whether a point is at the target.

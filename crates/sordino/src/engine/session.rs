@@ -75,7 +75,8 @@ pub struct Parts {
 /// A worker with its port.
 ///
 /// `round` does everything. A caller that owns its loop uses `open`, makes its own steps from `worker().point()`,
-/// writes what it found into `worker().offer()` (or moves `point`, for parameters), and calls `close`.
+/// writes what it found into `worker().offer()` (or moves `point`, for parameters), and calls `close`; one whose optimizer
+/// is its own too, and that learns its rate late, uses `begin`, `pace` and `close_after`.
 ///
 /// In a pipelined run the worker is one of the ranks that hold the same blocks, and `port` is that group's; all ranks
 /// meet at [`Session::everyone`].
@@ -147,6 +148,11 @@ impl Session {
     /// The worker.
     pub fn worker(&mut self) -> &mut Worker {
         &mut self.worker
+    }
+
+    /// The worker, and the port that it meets others over.
+    pub(super) fn parts(&mut self) -> (&mut Worker, &mut dyn Port) {
+        (&mut self.worker, &mut *self.port)
     }
 
     /// The port.

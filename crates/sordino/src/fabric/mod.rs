@@ -184,6 +184,10 @@ pub trait Port: Send {
     fn meter(&mut self) -> Option<&mut Meter> {
         None
     }
+
+    /// This rank leaves before the end: where ranks are processes, whoever waits for it is told why. Ranks of one process
+    /// hear of it when the port is dropped.
+    fn leave(&mut self, _why: &Error) {}
 }
 
 /// All ranks but this one, in order.
@@ -239,6 +243,10 @@ impl<P: Port + ?Sized> Port for Box<P> {
 
     fn meter(&mut self) -> Option<&mut Meter> {
         (**self).meter()
+    }
+
+    fn leave(&mut self, why: &Error) {
+        (**self).leave(why);
     }
 }
 

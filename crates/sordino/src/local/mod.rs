@@ -108,6 +108,11 @@ pub trait Local: Send {
         Err(Error::request("these local steps find their gradients by themselves; set local=descent"))
     }
 
+    /// Whether its steps are the optimizer's alone, so that a caller may make them instead.
+    fn is_plain(&self) -> bool {
+        false
+    }
+
     /// Takes in what is on its way to this rank, where it talks while it works, so that other words can be heard.
     fn quiet(&mut self) -> Result<()> {
         Ok(())

@@ -1,5 +1,6 @@
 //! The laws that tie the elements to one another.
 
+mod caller;
 mod data;
 mod dealt;
 mod federated;
