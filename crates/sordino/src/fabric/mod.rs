@@ -10,7 +10,7 @@ mod threads;
 pub use faulty::{Fault, Faulty};
 pub use group::{Group, Shared};
 pub use metered::{Meter, Metered};
-pub use sim::{SimClock, SimPort, World, simulate};
+pub use sim::{SimClock, SimPort, World, simulate, together};
 pub use threads::{ThreadPort, connect, on_threads};
 
 use crate::base::{Error, Link, Party, Purpose, Result, State};
