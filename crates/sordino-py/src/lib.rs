@@ -6,12 +6,15 @@ mod alone;
 mod arrays;
 mod clock;
 mod codec;
+mod engine;
 mod errors;
 mod listing;
 mod port;
 mod recipe;
+mod record;
 mod schedule;
 mod session;
+mod told;
 mod workload;
 
 /// Sordino's compiled part; its names are also those of the package.
@@ -26,5 +29,7 @@ mod _sordino {
     #[pymodule_export]
     use crate::schedule::{Schedule, schedule};
     #[pymodule_export]
-    use crate::session::{Session, Told};
+    use crate::session::Session;
+    #[pymodule_export]
+    use crate::told::Told;
 }

@@ -87,13 +87,13 @@ impl Recipe {
             .map_err(|_| refused(row.py(), format!("a recipe is a Recipe or the name of a row, but {row} came")))?;
         Ok(Self { inner: told(row.py(), recipe::Recipe::named(&text))? })
     }
+}
 
-    /// What `auto` stands for where a task does not say; `rate` is the optimizer's, whichever it is.
-    pub fn defaults(rate: Option<f64>, momentum: f64, batch: usize, clients: usize, parameters: usize) -> Defaults {
-        let plain = Defaults::PLAIN;
-        let (sgd_rate, adam_rate) = (rate.unwrap_or(plain.sgd_rate), rate.unwrap_or(plain.adam_rate));
-        Defaults { sgd_rate, adam_rate, momentum, batch, clients, parameters, ..plain }
-    }
+/// What `auto` stands for where no task says; `rate` is the optimizer's, whichever it is.
+pub fn defaults(rate: Option<f64>, momentum: f64, batch: usize, clients: usize, parameters: usize) -> Defaults {
+    let plain = Defaults::PLAIN;
+    let (sgd_rate, adam_rate) = (rate.unwrap_or(plain.sgd_rate), rate.unwrap_or(plain.adam_rate));
+    Defaults { sgd_rate, adam_rate, momentum, batch, clients, parameters, ..plain }
 }
 
 #[pymethods]
@@ -156,7 +156,7 @@ impl Recipe {
         parameters: usize,
     ) -> PyResult<Self> {
         let mut inner = self.inner.clone();
-        told(py, inner.resolve(&Self::defaults(rate, momentum, batch, clients, parameters)))?;
+        told(py, inner.resolve(&defaults(rate, momentum, batch, clients, parameters)))?;
         Ok(Self { inner })
     }
 

@@ -1,159 +1,96 @@
 //! Sessions: one rank of a run, for a loop of the caller's own.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
-use sordino::base::{Layout, Party, Tensor};
-use sordino::engine;
-use sordino::fabric::{Clock, Metered, Port, connect};
+use sordino::base::{Kind, Layout, Party, Purpose, Tensor};
+use sordino::engine::Pace;
+use sordino::fabric::{Metered, Port, connect};
 use sordino::payload::Payload;
-use sordino::placement::Placement;
-use sordino::recipe::check;
-use sordino::workload::{Start, Workload};
-use sordino::{Error, Result};
+use sordino::workload::Start;
+use sordino::Result;
 use sordino_lab::record::{FlowRow, flows_of};
 
 use crate::alone::Alone;
-use crate::arrays::{Vector, copied, copy_into};
-use crate::clock;
+use crate::arrays::{Vector, bytes_into, copied, copy_into};
 use crate::codec::role;
+use crate::engine::{Asked, Engine, Stage};
 use crate::errors::{is_failure, raised, refused, told};
 use crate::port::{Cause, Causes, Heard, Talk};
 use crate::recipe::Recipe;
-use crate::workload::{self, Given};
+use crate::record::{Look, Seconds};
+use crate::told::Told;
+use crate::workload::{Given, Gradient};
 
-/// What a round found.
-#[pyclass(module = "sordino", frozen, get_all)]
-#[derive(Clone)]
-pub struct Told {
-    /// Rounds done.
-    rounds: u64,
-    /// Local steps done.
-    steps: u64,
-    /// Local steps of this round.
-    silence: u64,
-    /// The rate of the round's first step.
-    rate: f64,
-    /// Mean mini-batch loss of this rank over the round; NaN where nobody told it.
-    loss: f64,
-    /// How many of the round's steps were shortened by clipping.
-    clipped: u64,
-    /// How many offers of this rank were shortened by clipping before they were sent.
-    shortened: u64,
-    /// How many spoke in all.
-    voices: u64,
-    /// The norm of what the feedback remembers.
-    residual_norm: Option<f64>,
-    /// What has been spent of privacy so far, where anything hides contributions.
-    epsilon: Option<f64>,
-    /// What rank 0 decided for everybody.
-    flags: u8,
-}
-
-impl From<engine::Told> for Told {
-    fn from(told: engine::Told) -> Self {
-        let engine::Told { rounds, steps, silence, rate, loss, clipped, shortened, voices, residual_norm, .. } = told;
-        let (epsilon, flags) = (told.epsilon, told.flags);
-        Self { rounds, steps, silence, rate, loss, clipped, shortened, voices, residual_norm, epsilon, flags }
-    }
-}
-
-#[pymethods]
-impl Told {
-    fn __repr__(&self) -> String {
-        format!("<round {}: {} steps, loss {}>", self.rounds, self.silence, self.loss)
-    }
-}
-
-/// A session with what it stands on.
-struct Engine {
-    session: engine::Session,
-    workload: Box<dyn Workload>,
-    recipe: sordino::recipe::Recipe,
-    gradient: workload::Told,
-    causes: Causes,
-    heard: Heard,
-    /// Whether an error left a round half done.
-    broken: bool,
-    /// Whether a round is open.
-    open: bool,
-    own_optimizer: bool,
-    buffers: usize,
-}
-
-impl Engine {
-    /// The exception of an error: what Python raised below, or the library's own.
-    fn raised(&self, py: Python<'_>, error: &Error) -> PyErr {
-        match self.causes.take() {
-            Some(Cause::Gradient(raised)) => raised,
-            Some(Cause::Port(cause)) if !is_failure(py, &cause) => cause,
-            Some(Cause::Port(cause)) => {
-                let error = raised(py, error);
-                error.set_cause(py, Some(cause));
-                error
-            }
-            None => raised(py, error),
-        }
-    }
-
-    fn whole(&self) -> Result<()> {
-        if self.broken {
-            return Err(Error::mismatch("this session broke off in the middle of a round; load what it saved before"));
-        }
-        Ok(())
-    }
-
-    fn between_rounds(&self) -> Result<()> {
-        self.whole()?;
-        if self.open {
-            return Err(Error::request("a round is open: close it first"));
-        }
-        Ok(())
-    }
-
-    fn in_round(&self) -> Result<()> {
-        self.whole()?;
-        if !self.open {
-            return Err(Error::request("no round is open: open one first"));
-        }
-        Ok(())
-    }
-}
-
-/// One rank of a run.
+/// One rank of a run, for a loop of one's own.
 ///
-/// `tensors` are the model's (name, shape, role), where a role is weight, bias, norm or buffer and may be left out; all
-/// vectors are flat float32 arrays with these tensors one after another. `port` is an object with `rank`, `size`,
-/// `send(to, data)` and `receive(from_)`, whose messages arrive in order, whole and once, and whose `send` does not wait
-/// for the receiver; without one the rank is alone. `rows` says how many training rows each client holds.
+/// `tensors` are the model's, (name, shape, role), where a role is weight, bias, norm or buffer and may be left out. All
+/// vectors are flat float32 arrays with the tensors one after another; those that are buffers (running statistics) are a
+/// vector of their own. `port` is an object with `rank`, `size`, `send(to, data)` and `receive(from_)`: messages arrive
+/// in order, whole and once, and `send` does not wait for the receiver; without one the rank is alone. Its messages are
+/// counted and its waiting timed. `rows` says how many training rows each rank (or drawn client) holds, where an
+/// aggregator weighs them; `steps` how many steps the run has, where that is known.
 ///
-/// With `own_optimizer=True` the recipe's optimizer makes the steps and `round` is all there is to call:
+/// Either the recipe's optimizer makes the steps: `own_optimizer=True`, and `round(gradient)` is all there is to call.
+/// All ranks that do so get the bits that the program's threads get.
 ///
 /// >>> import numpy, sordino
 /// >>> def gradient(x, step, client, out):
 /// ...     out[:] = x - 3
 /// ...     return float(0.5 * ((x - 3) ** 2).sum())
+/// >>> recipe = sordino.Recipe("local-sgd", optim="sgd(rate=0.5, momentum=0)")
 /// >>> start = numpy.zeros(4, numpy.float32)
-/// >>> session = sordino.Session(sordino.Recipe("local-sgd", optim="sgd(rate=0.5, momentum=0)"),
-/// ...     [("x", (4,))], start, steps=16, own_optimizer=True)
+/// >>> session = sordino.Session(recipe, [("x", (4,))], start, steps=16, own_optimizer=True)
 /// >>> while not session.done:
 /// ...     told = session.round(gradient)
 /// >>> session.model.round(3).tolist()
 /// [3.0, 3.0, 3.0, 3.0]
+///
+/// Or the caller makes them, at rates of its own: a round is `begin`, `pace`, the steps, what they led to, `close_after`.
+/// What is told at the end depends on `payload`: where the steps led (`set_point`) for parameters; what they subtracted
+/// from `point` in sum for a displacement, or the gradient (both `set_offer`). Of a gradient, `update` is then what all
+/// agreed on; the caller steps along it and says with `place` where that led.
+///
+/// >>> session = sordino.Session("qsr", [("x", (4,))], start, steps=40)
+/// >>> session.payload
+/// 'parameters'
+/// >>> while not session.done:
+/// ...     session.begin()
+/// ...     x = session.point
+/// ...     steps = session.pace(rate=0.2)
+/// ...     for _ in range(steps):
+/// ...         x -= numpy.float32(0.2) * (x - 3)
+/// ...     session.set_point(x)
+/// ...     told = session.close_after(steps)
+/// >>> session.rounds, session.model.round(3).tolist()
+/// (10, [3.0, 3.0, 3.0, 3.0])
 #[pyclass(module = "sordino")]
 pub struct Session {
     engine: Alone<Engine>,
 }
 
 impl Session {
-    /// Does something with the interpreter let go.
+    /// Does something with the interpreter let go. What fails in between leaves the round half done.
     fn act<T: Send>(&mut self, py: Python<'_>, work: impl FnOnce(&mut Engine) -> Result<T> + Send) -> PyResult<T> {
         let engine = self.engine.lend();
         let done = py.detach(|| work(engine));
         done.map_err(|error| {
-            engine.broken |= error.kind() != sordino::base::Kind::Request;
-            engine.raised(py, &error)
+            if error.kind() != Kind::Request {
+                engine.stage = Stage::Broken;
+            }
+            match engine.causes.take() {
+                Some(Cause::Gradient(raised)) => raised,
+                Some(Cause::Port(cause)) if !is_failure(py, &cause) => cause,
+                Some(Cause::Port(cause)) => {
+                    let error = raised(py, &error);
+                    error.set_cause(py, Some(cause));
+                    error
+                }
+                None => raised(py, &error),
+            }
         })
     }
 
@@ -192,48 +129,6 @@ fn layout(tensors: &Bound<'_, PyAny>) -> PyResult<Layout> {
     Ok(Layout::new(all))
 }
 
-/// What a session cannot do, by name.
-fn suits(recipe: &sordino::recipe::Recipe, own_optimizer: bool) -> Result<()> {
-    if recipe.placement()? != Placement::Replicate {
-        return Err(Error::request(format!(
-            "`placement={}`: a session's model is the caller's and cannot be cut into blocks; set placement=replicate",
-            recipe.choice("placement")?
-        )));
-    }
-    let participation = recipe.participation()?;
-    if participation.served().is_some() {
-        return Err(Error::request(format!(
-            "`participation={}` needs a server that serves whoever comes, which a session's port cannot tell; \
-             set participation=everyone",
-            recipe.choice("participation")?
-        )));
-    }
-    if own_optimizer {
-        return Ok(());
-    }
-    if participation.federated() {
-        return Err(Error::request(format!(
-            "`participation={}`: clients are played by our own steps, not by a loop of the caller's; \
-             set participation=everyone, or own_optimizer=True and call round(gradient)",
-            recipe.choice("participation")?
-        )));
-    }
-    let local = recipe.choice("local")?;
-    if local.name != "descent" {
-        return Err(Error::request(format!(
-            "`local={local}` makes steps of its own, but here the caller makes them; \
-             set local=descent, or own_optimizer=True and call round(gradient)"
-        )));
-    }
-    if let Some(estimate) = local.named.get("estimate").filter(|e| e.to_string() != "plain") {
-        return Err(Error::request(format!(
-            "`local.estimate={estimate}` finds gradients, but here the caller does; \
-             set local.estimate=plain, or own_optimizer=True and call round(gradient)"
-        )));
-    }
-    Ok(())
-}
-
 #[pymethods]
 impl Session {
     #[new]
@@ -241,7 +136,7 @@ impl Session {
         recipe: "Recipe | str",
         tensors: "collections.abc.Iterable[tuple[str, collections.abc.Sequence[int]] | tuple[str, collections.abc.Sequence[int], str]]",
         start: "numpy.typing.NDArray[numpy.float32]",
-        port: "Port | None" = None,
+        port: "object | None" = None,
         *,
         buffers: "numpy.typing.NDArray[numpy.float32] | None" = None,
         seed=0,
@@ -269,107 +164,129 @@ impl Session {
         if let Some(buffers) = buffers {
             copy_into("`buffers`", buffers, &mut kept)?;
         }
-        let (heard, causes, clock) = (Heard::default(), Causes::default(), clock::real());
+        let (heard, causes, clock) = (Heard::default(), Causes::default(), crate::clock::real());
         let port: Box<dyn Port> = match port {
             Some(object) => Box::new(Talk::new(object, heard.clone(), causes.clone())?),
             None => Box::new(connect(1).remove(0)),
         };
-        let port: Box<dyn Port> = Box::new(Metered::new(port, Arc::clone(&clock)));
-        let rows: Vec<usize> = rows.unwrap_or_default().into_iter().map(|rows| rows.max(0.0).round() as usize).collect();
-        let gradient = workload::Told::default();
-        let buffers = kept.len();
         let given = Given {
             layout,
             start: Start { parameters, buffers: kept },
-            rows,
-            told: gradient.clone(),
-            causes: causes.clone(),
-        };
-        let mut recipe = Recipe::read(recipe)?.inner;
-        told(py, settle(&mut recipe, &given, port.size(), steps, own_optimizer))?;
-        let made = begin(&recipe, given, port, clock, seed, steps);
-        let (session, workload) = told(py, made)?;
-        let engine = Engine {
-            session,
-            workload,
-            recipe,
-            gradient,
+            rows: rows.unwrap_or_default().into_iter().map(|rows| rows.max(0.0).round() as usize).collect(),
+            told: Gradient::default(),
             causes,
-            heard,
-            broken: false,
-            open: false,
-            own_optimizer,
-            buffers,
         };
-        Ok(Self { engine: Alone::new(engine) })
+        let recipe = Recipe::read(recipe)?.inner;
+        let port = Box::new(Metered::new(port, Arc::clone(&clock)));
+        let asked = Asked { recipe, given, port, clock, seed, steps, own_optimizer, heard };
+        Ok(Self { engine: Alone::new(told(py, Engine::new(asked))?) })
     }
 
     /// One round with the recipe's own steps. `gradient(x, step, client, out)` writes the gradient at `x` into `out` and
-    /// returns the loss; a model with buffers is told them as a fifth argument and may change them in place.
+    /// returns the loss; a model with buffers is told them as a fifth argument and may change them in place. `flags` of
+    /// rank 0 are told to everybody. What `gradient` raises comes out unchanged.
     #[pyo3(signature = (gradient: "collections.abc.Callable[..., float]", flags=0))]
     fn round(&mut self, py: Python<'_>, gradient: Bound<'_, PyAny>, flags: u8) -> PyResult<Told> {
-        let told = self.with_gradient(py, Some(gradient), |engine| {
-            engine.between_rounds()?;
-            if !engine.own_optimizer {
-                return Err(Error::request(
-                    "round(gradient) makes the steps itself, but this session leaves them to the caller; \
-                     pass own_optimizer=True, or use open and close",
-                ));
-            }
-            engine.session.round(&mut *engine.workload, flags)
-        })?;
-        Ok(told.into())
+        Ok(Told::of(&self.with_gradient(py, Some(gradient), |engine| engine.round(flags))?, false))
     }
 
-    /// Opens a round: how many steps to make from `point`, at the recipe's own rate.
+    /// Opens a round of a caller that makes its own steps: afterwards it stands at `point`.
+    fn begin(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.act(py, Engine::begin)
+    }
+
+    /// How many steps the caller makes in the round that has begun, at most `most`. `rate` is that of the first of them,
+    /// the same on every rank; `warming` says that warm-up is known to last.
+    #[pyo3(signature = (rate, *, warming=false, most=None))]
+    fn pace(&mut self, py: Python<'_>, rate: f64, warming: bool, most: Option<u64>) -> PyResult<u64> {
+        self.act(py, |engine| engine.pace(Pace { rate, warming, most }))
+    }
+
+    /// Closes the round after so many steps, the same number on every rank: what was offered is said, and the model moves
+    /// by what all agree on.
+    #[pyo3(signature = (steps, flags=0))]
+    fn close_after(&mut self, py: Python<'_>, steps: u64, flags: u8) -> PyResult<Told> {
+        Ok(Told::of(&self.act(py, |engine| engine.close(Some(steps), flags))?, true))
+    }
+
+    /// Opens a round at the recipe's own rate: how many steps the caller makes from `point`.
     fn open(&mut self, py: Python<'_>) -> PyResult<u64> {
-        self.act(py, |engine| {
-            engine.between_rounds()?;
-            if engine.session.worker().federated() {
-                return Err(Error::request("federated clients speak one after another: call round(gradient)"));
-            }
-            let steps = engine.session.open()?;
-            engine.open = true;
-            Ok(steps)
-        })
+        self.act(py, Engine::open)
     }
 
-    /// Closes the round that `open` began: says what was offered and moves the model by what all agreed on.
+    /// Closes the round that `open` began.
     #[pyo3(signature = (flags=0))]
     fn close(&mut self, py: Python<'_>, flags: u8) -> PyResult<Told> {
-        let told = self.act(py, |engine| {
-            engine.in_round()?;
-            engine.open = false;
-            engine.session.close(flags)
-        })?;
-        Ok(told.into())
+        Ok(Told::of(&self.act(py, |engine| engine.close(None, flags))?, true))
     }
 
-    /// Where the silent steps of this round begin, or have led.
+    /// Where the steps of this round begin, or have led. A copy.
     #[getter]
     fn point(&mut self) -> Vector {
         Vector(self.engine.lend().session.worker().point().to_vec())
     }
 
-    /// Where the steps led: what is offered where parameters are.
+    /// Says where the steps led: what is offered where parameters are.
     #[pyo3(signature = (x: "numpy.typing.NDArray[numpy.float32]"))]
     fn set_point(&mut self, x: &Bound<'_, PyAny>) -> PyResult<()> {
-        copy_into("`x`", x, self.engine.lend().session.worker().point())
+        copy_into("the point", x, self.engine.lend().session.worker().point())
     }
 
-    /// What will be offered: what the steps subtracted from `point` in sum, or the gradient.
+    /// Says what will be offered: what the steps subtracted from `point` in sum, or the gradient.
     #[pyo3(signature = (x: "numpy.typing.NDArray[numpy.float32]"))]
     fn set_offer(&mut self, x: &Bound<'_, PyAny>) -> PyResult<()> {
-        copy_into("`x`", x, self.engine.lend().session.worker().offer())
+        copy_into("the offer", x, self.engine.lend().session.worker().offer())
     }
 
-    /// The agreed model.
+    /// What the last meeting subtracted from the model; where the caller steps and gradients are offered, the gradient
+    /// that was agreed on. A copy.
+    #[getter]
+    fn update(&mut self) -> Vector {
+        Vector(self.engine.lend().session.worker().update().to_vec())
+    }
+
+    /// The agreed model. A copy.
     #[getter]
     fn model(&mut self) -> Vector {
         Vector(self.engine.lend().session.worker().model().to_vec())
     }
 
-    /// The model and buffers that an evaluation uses: a collective call. `gradient` is asked only where buffers are
+    /// Says where the caller's own steps have led, the same on every rank: the model that the next round begins from.
+    #[pyo3(signature = (x: "numpy.typing.NDArray[numpy.float32]"))]
+    fn place(&mut self, py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<()> {
+        let x = copied("the model", x)?;
+        told(py, self.engine.lend().session.worker().place(&x))
+    }
+
+    /// This rank's buffers. A copy.
+    #[getter]
+    fn buffers(&mut self) -> Vector {
+        Vector(self.engine.lend().session.worker().buffers().to_vec())
+    }
+
+    /// Says what the caller's steps have made of the buffers.
+    #[pyo3(signature = (x: "numpy.typing.NDArray[numpy.float32]"))]
+    fn set_buffers(&mut self, x: &Bound<'_, PyAny>) -> PyResult<()> {
+        copy_into("the buffers", x, self.engine.lend().session.worker().buffers_mut())
+    }
+
+    /// The mean of all ranks' vectors, dense and in the order of ranks: a collective call, counted under `purpose`.
+    #[pyo3(signature = (x: "numpy.typing.NDArray[numpy.float32]", purpose="evaluate"))]
+    fn average(&mut self, py: Python<'_>, x: &Bound<'_, PyAny>, purpose: &str) -> PyResult<Vector> {
+        let (mut x, purpose) = (copied("the vector to average", x)?, told(py, purpose.parse::<Purpose>())?);
+        self.act(py, |engine| engine.whole().and_then(|()| engine.session.average(&purpose, &mut x)))?;
+        Ok(Vector(x))
+    }
+
+    /// Rank 0's vector on every rank: a collective call, counted under `purpose`.
+    #[pyo3(signature = (x: "numpy.typing.NDArray[numpy.float32]", purpose="control"))]
+    fn broadcast(&mut self, py: Python<'_>, x: &Bound<'_, PyAny>, purpose: &str) -> PyResult<Vector> {
+        let (mut x, purpose) = (copied("the vector to broadcast", x)?, told(py, purpose.parse::<Purpose>())?);
+        self.act(py, |engine| engine.whole().and_then(|()| engine.session.broadcast(&purpose, &mut x)))?;
+        Ok(Vector(x))
+    }
+
+    /// The model and the buffers that an evaluation uses: a collective call. `gradient` is asked only where buffers are
     /// estimated anew.
     #[pyo3(signature = (gradient: "collections.abc.Callable[..., float] | None" = None))]
     fn evaluated(&mut self, py: Python<'_>, gradient: Option<Bound<'_, PyAny>>) -> PyResult<(Vector, Vector)> {
@@ -398,6 +315,18 @@ impl Session {
         self.engine.lend().session.worker().position().1
     }
 
+    /// This rank, from 0.
+    #[getter]
+    fn rank(&mut self) -> usize {
+        self.engine.lend().rank
+    }
+
+    /// How many ranks there are.
+    #[getter]
+    fn size(&mut self) -> usize {
+        self.engine.lend().ranks
+    }
+
     /// What is offered: parameters, displacement or gradient.
     #[getter]
     fn payload(&mut self) -> &'static str {
@@ -408,7 +337,13 @@ impl Session {
         }
     }
 
-    /// The recipe as it is carried out: every `auto` replaced.
+    /// Whether `point` may lie elsewhere than the model when a round has begun, because a residual is looked ahead of.
+    #[getter]
+    fn looks_ahead(&mut self) -> bool {
+        self.engine.lend().looks_ahead
+    }
+
+    /// The recipe as it is carried out: every `auto` replaced. A copy.
     #[getter]
     fn recipe(&mut self) -> Recipe {
         Recipe { inner: self.engine.lend().recipe.clone() }
@@ -418,20 +353,19 @@ impl Session {
     #[getter]
     fn bytes_sent(&mut self) -> u64 {
         let engine = self.engine.lend();
-        let rank = engine.session.worker().rank();
-        engine.session.metered(|meter| meter.ledger.sent_by(Party::Worker(rank))).unwrap_or(0)
+        let me = Party::Worker(engine.rank);
+        engine.session.metered(|meter| meter.ledger.sent_by(me)).unwrap_or(0)
     }
 
     /// Training bytes that this rank received.
     #[getter]
     fn bytes_received(&mut self) -> u64 {
         let engine = self.engine.lend();
-        let rank = engine.session.worker().rank();
-        engine.heard.lock().received_by(Party::Worker(rank))
+        engine.heard.lock().received_by(Party::Worker(engine.rank))
     }
 
-    /// What this rank (and the server or the clients that it plays) sent, by link and purpose: `from`, `to`, `purpose`,
-    /// `messages`, `bytes`.
+    /// What this rank (and the server or the clients that it plays) sent: for each link and purpose `from`, `to`,
+    /// `purpose`, `messages` and `bytes`. All ranks' ledgers make the whole.
     #[pyo3(signature = () -> "list[dict[str, str | int]]")]
     fn ledger<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let flows = self.engine.lend().session.metered(|meter| flows_of(&meter.ledger)).unwrap_or_default();
@@ -447,67 +381,54 @@ impl Session {
         PyList::new(py, rows.collect::<PyResult<Vec<_>>>()?)
     }
 
-    /// Everything the session remembers, as bytes.
+    /// Where this rank's time went, in seconds: `compute` in steps (from `open` or `pace` to the close of a round, where the
+    /// caller makes them), `cpu` of the processor in steps of ours, `exchange`, `wait` for others, and `wall`.
+    fn times(&mut self) -> BTreeMap<&'static str, f64> {
+        let Seconds { compute, cpu, exchange, wait, wall } = self.engine.lend().seconds();
+        [("compute", compute), ("cpu", cpu), ("exchange", exchange), ("wait", wait), ("wall", wall)].into()
+    }
+
+    /// Everything this rank remembers, as bytes: the model, residuals, streams, the ledger and the record. A round that is
+    /// open is opened anew after it is taken back.
     fn save<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = self.act(py, |engine| {
-            engine.between_rounds()?;
-            sordino_lab::checkpoint::encode(&engine.session.save(&*engine.workload)?)
-        })?;
+        let bytes = self.act(py, Engine::save)?;
         Ok(PyBytes::new(py, &bytes))
     }
 
-    /// Takes back what `save` gave; what follows is what would have followed.
+    /// Takes back what `save` gave on this rank; what follows is what would have followed.
     #[pyo3(signature = (state: "bytes | bytearray | memoryview"))]
     fn load(&mut self, py: Python<'_>, state: &Bound<'_, PyAny>) -> PyResult<()> {
         let mut bytes = Vec::new();
-        crate::arrays::bytes_into(state, &mut bytes)?;
-        self.act(py, |engine| {
-            let state = sordino_lab::checkpoint::decode("the state", &bytes)?;
-            engine.session.load(&state, &mut *engine.workload)?;
-            (engine.broken, engine.open) = (false, false);
-            Ok(())
-        })
+        bytes_into(state, &mut bytes)?;
+        self.act(py, |engine| engine.load(&bytes))
     }
-}
 
-/// Replaces every `auto` of a recipe and refuses what cannot be.
-fn settle(
-    recipe: &mut sordino::recipe::Recipe,
-    given: &Given,
-    ranks: usize,
-    steps: Option<u64>,
-    own_optimizer: bool,
-) -> Result<()> {
-    let clients = if given.rows.is_empty() { 100 } else { given.rows.len() };
-    recipe.resolve(&Recipe::defaults(None, 0.0, 32, clients, given.layout.len()))?;
-    suits(recipe, own_optimizer)?;
-    let clients = recipe.participation()?.clients(ranks) as u64;
-    let rows: Vec<f32> = (0..clients).map(|client| given.rows(client) as f32).collect();
-    if let Some(steps) = steps {
-        recipe.solve(steps, ranks, &rows)?;
+    /// Puts a point on the record, which rank 0 keeps: a collective call. Losses are those of the agreed model, accuracy is
+    /// between 0 and 1; what is not known is left out.
+    #[pyo3(signature = (train_loss=f64::NAN, *, eval_loss=f64::NAN, accuracy=None, epoch=0.0))]
+    fn record_point(
+        &mut self,
+        py: Python<'_>,
+        train_loss: f64,
+        eval_loss: f64,
+        accuracy: Option<f64>,
+        epoch: f64,
+    ) -> PyResult<()> {
+        self.act(py, |engine| engine.record_point(Look { train_loss, eval_loss, accuracy, epoch }))
     }
-    check(recipe)?;
-    if !own_optimizer && recipe.choice("payload")?.name == "gradient" {
-        // What is agreed is handed to the caller's optimizer as it is.
-        recipe.set("optim=sgd(rate=1, momentum=0, schedule=constant)")?;
-    }
-    Ok(())
-}
 
-/// The session of the rank at `port`.
-fn begin(
-    recipe: &sordino::recipe::Recipe,
-    given: Given,
-    port: Box<dyn Port>,
-    clock: Arc<dyn Clock>,
-    seed: u64,
-    steps: Option<u64>,
-) -> Result<(engine::Session, Box<dyn Workload>)> {
-    let workload = recipe.wrap(Box::new(given))?;
-    let (mut session, workload) = engine::Session::join(recipe.build(clock)?, workload, port, seed, steps)?;
-    let mut key = [0; 32];
-    getrandom::fill(&mut key)
-        .map_err(|e| Error::new(sordino::base::Kind::System, format!("the system gives no entropy: {e}")))?;
-    session.worker().hide_with(key);
-    Ok((session, workload))
+    /// Writes the record, its summary, the recipe and the report into a folder: a collective call. Rank 0 is told where
+    /// the report is, the others None.
+    #[pyo3(signature = (folder, *, task="a loop of one's own", label=""))]
+    fn write(&mut self, py: Python<'_>, folder: PathBuf, task: &str, label: &str) -> PyResult<Option<String>> {
+        let page = self.act(py, |engine| engine.write(&folder, task, label))?;
+        Ok(page.map(|page| page.to_string_lossy().into_owned()))
+    }
+
+    fn __repr__(&mut self) -> String {
+        let engine = self.engine.lend();
+        let (rounds, steps) = engine.session.worker().position();
+        let method = &engine.recipe.method;
+        format!("<session of {method}: rank {} of {}, {rounds} rounds, {steps} steps>", engine.rank, engine.ranks)
+    }
 }

@@ -13,9 +13,9 @@ use crate::port::{Cause, Causes};
 
 /// The callback that tells gradients, lent to the workload for the time of a call.
 #[derive(Clone, Default)]
-pub struct Told(Arc<Mutex<Option<Py<PyAny>>>>);
+pub struct Gradient(Arc<Mutex<Option<Py<PyAny>>>>);
 
-impl Told {
+impl Gradient {
     /// Lends a callback, or takes it back.
     pub fn lend(&self, callback: Option<Py<PyAny>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = callback;
@@ -35,7 +35,7 @@ pub struct Given {
     /// Rows of every client; 1 for those beyond.
     pub rows: Vec<usize>,
     /// Who tells gradients.
-    pub told: Told,
+    pub told: Gradient,
     /// Where exceptions wait.
     pub causes: Causes,
 }

@@ -36,7 +36,7 @@ pub struct Worker {
     pub(super) guard: Option<Guard>,
     pub(super) batch: Batch,
     pub(super) schedule: Box<dyn Schedule>,
-    participation: Box<dyn Participation>,
+    pub(super) participation: Box<dyn Participation>,
     pub(super) compressor: Box<dyn Compressor>,
     pub(super) aggregator: Box<dyn Aggregator>,
     pub(super) exchange: Box<dyn Exchange>,

@@ -67,6 +67,10 @@ impl Port for Shared {
         self.lock().leave(why);
     }
 
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+        self.lock().all_reduce(tag, vector)
+    }
+
     fn count(&mut self, tag: &Tag, bytes: &[u8]) {
         self.lock().count(tag, bytes);
     }
@@ -156,6 +160,17 @@ impl Port for Group {
 
     fn leave(&mut self, why: &Error) {
         self.shared.leave(why);
+    }
+
+    /// The engine's is a collective of all ranks: a group has it only where it is all of them.
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+        if self.members.len() < self.shared.size {
+            return Err(Error::request(format!(
+                "the engine's own all-reduce is of all {} ranks, and ranks {:?} are some of them; use exchange=reduce",
+                self.shared.size, self.members
+            )));
+        }
+        self.shared.all_reduce(tag, vector)
     }
 
     fn count(&mut self, tag: &Tag, bytes: &[u8]) {

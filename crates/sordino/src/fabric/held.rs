@@ -1,4 +1,4 @@
-//! Words that have arrived and were not asked for yet.
+//! Words that have arrived and were not asked for yet: what a fabric of whichever crate keeps them in.
 
 use std::collections::VecDeque;
 
@@ -6,17 +6,21 @@ use crate::base::{Error, Result, State};
 
 /// One word: who said it, when it is there (by whatever clock the port goes), and its bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Word {
+pub struct Word {
+    /// Who said it.
     pub from: usize,
+    /// When it is there; 0 where the port goes by no clock.
     pub at: f64,
+    /// The message.
     pub bytes: Vec<u8>,
 }
 
 /// Words in the order in which they came. What a checkpoint keeps of a fabric.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Held(VecDeque<Word>);
+pub struct Held(VecDeque<Word>);
 
 impl Held {
+    /// Keeps a word that has come.
     pub fn push(&mut self, word: Word) {
         self.0.push_back(word);
     }

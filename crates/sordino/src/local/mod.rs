@@ -8,7 +8,7 @@ pub use descent::Descent;
 pub use dual::Dual;
 pub use scaffold::Scaffold;
 
-use crate::base::{Aside, Error, Layout, Result, State};
+use crate::base::{Aside, Error, Former, Layout, Result, State};
 use crate::grammar::{self, Args, Element, Entry, Key};
 use crate::optim::Optimizer;
 use crate::workload::{Batch, Draw, Workload};
@@ -162,6 +162,12 @@ pub trait Local: Send {
     /// Takes it back.
     fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
         Ok(())
+    }
+
+    /// What a rank of a run with another number of ranks takes back, which will be `client` to `workload`: here what is
+    /// the same on all.
+    fn deal(&mut self, former: &Former, _workload: &mut dyn Workload, _seed: u64, _client: u64) -> Result<State> {
+        former.same_but(&[])
     }
 }
 

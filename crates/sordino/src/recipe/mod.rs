@@ -175,6 +175,11 @@ impl Recipe {
         self.choices["local"].name == "dual"
     }
 
+    /// Whether the exchange is the collective of the fabric's engine, which most fabrics do not have.
+    pub fn needs_engine(&self) -> Result<bool> {
+        Ok(matches!(exchange::plan(self.choice("exchange")?)?, Plan::Reduce { engine: true }))
+    }
+
     /// What ranks talk through.
     pub fn medium(&self) -> Result<Medium> {
         fabric::build(&axes::attack(self.choice("fabric")?)?.0)
@@ -263,7 +268,8 @@ impl Recipe {
 fn build_exchange(element: &Element, up: &str) -> Result<Box<dyn Exchange>> {
     Ok(match exchange::plan(element)? {
         Plan::Gather => Box::new(Gather::default()),
-        Plan::Reduce => Box::new(Reduce::default()),
+        Plan::Reduce { engine: true } => Box::new(Reduce::by_engine()),
+        Plan::Reduce { engine: false } => Box::new(Reduce::default()),
         Plan::Star { down, feedback } => {
             let differences = up == "ef21" && feedback.name == "ef21";
             let way_down = if differences { Element::word("residual") } else { feedback };

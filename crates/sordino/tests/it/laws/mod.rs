@@ -2,6 +2,7 @@
 
 mod caller;
 mod data;
+mod dealt;
 mod federated;
 mod identities;
 mod low_rank;
