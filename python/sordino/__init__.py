@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 #: What needs PyTorch, by the name it has in `sordino.torch`.
-_TORCH = ("averaged", "ddp_hook", "wrap")
+_TORCH = ("DDPState", "averaged", "ddp_hook", "load", "save", "wrap")
 
 
 def __getattr__(name):

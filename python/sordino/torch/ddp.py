@@ -10,8 +10,7 @@ bucket, so the first passes (``start``) travel as they are. A bucket is agreed o
 another on every rank; nothing overlaps.
 """
 
-from __future__ import annotations
-
+# DDP looks at the hook's annotations, so they are not left as strings here.
 import numpy as np
 import torch
 import torch.distributed as dist
