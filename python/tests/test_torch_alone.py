@@ -13,7 +13,9 @@ import sordino  # noqa: E402
 
 def network(seed=0):
     torch.manual_seed(seed)
-    return torch.nn.Sequential(torch.nn.Linear(6, 16), torch.nn.BatchNorm1d(16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    return torch.nn.Sequential(
+        torch.nn.Linear(6, 16), torch.nn.BatchNorm1d(16), torch.nn.ReLU(), torch.nn.Linear(16, 3)
+    )
 
 
 def rows(step, count=8):
@@ -27,19 +29,26 @@ def loss_of(model, step):
 
 
 def same(a, b):
-    return all(x.dtype == y.dtype and torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+    return all(
+        x.dtype == y.dtype and torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values())
+    )
 
 
 def groups(model, kind, **keys):
     return kind(
-        [{"params": list(model[0].parameters()), "lr": 0.05}, {"params": [*model[1].parameters(), *model[3].parameters()]}],
+        [
+            {"params": list(model[0].parameters()), "lr": 0.05},
+            {"params": [*model[1].parameters(), *model[3].parameters()]},
+        ],
         lr=0.02,
         **keys,
     )
 
 
 @pytest.mark.parametrize("row", ["sync-sgd", "qsr", "saef", "slowmo"])
-@pytest.mark.parametrize("kind,keys", [(torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-3}), (torch.optim.AdamW, {})])
+@pytest.mark.parametrize(
+    "kind,keys", [(torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-3}), (torch.optim.AdamW, {})]
+)
 def test_alone_a_wrapped_optimizer_is_the_one_inside_bit_for_bit(row, kind, keys):
     plain, ours = network(), network()
     one, other = groups(plain, kind, **keys), sordino.wrap(groups(ours, kind, **keys), row, model=ours)
@@ -70,7 +79,9 @@ def test_alone_clipping_is_not_left_out():
         before = [p.detach().clone() for p in model.parameters()]
         opt.step()
         plain.step()
-        moved = torch.linalg.vector_norm(torch.cat([(p.detach() - q).flatten() for p, q in zip(model.parameters(), before)]))
+        moved = torch.linalg.vector_norm(
+            torch.cat([(p.detach() - q).flatten() for p, q in zip(model.parameters(), before)])
+        )
         assert float(moved) == pytest.approx(0.01, rel=1e-4)
         for p, q in zip(model.parameters(), bare.parameters()):
             torch.testing.assert_close(p, q)
@@ -131,6 +142,7 @@ def test_searching_optimizers_take_their_closure():
     model, bare = network(), network()
     opt, plain = sordino.wrap(torch.optim.LBFGS(model.parameters()), "local-sgd"), torch.optim.LBFGS(bare.parameters())
     for net, optimizer in ((model, opt), (bare, plain)):
+
         def closure():
             optimizer.zero_grad()
             loss = loss_of(net, 0)
@@ -191,8 +203,10 @@ def test_rows_that_only_pin_the_usual_optimizer_are_taken():
         except sordino.RequestError:
             continue
         taken.append(method.name)
-    wanted = "sync-sgd local-sgd post-local-sgd qsr celgc qsgd terngrad orq bingrad-b bingrad-pb powersgd ef-sgd saef def " \
+    wanted = (
+        "sync-sgd local-sgd post-local-sgd qsr celgc qsgd terngrad orq bingrad-b bingrad-pb powersgd ef-sgd saef def "
         "ef21 clip21 clip21-sgd2m press-clip21 clip-gd parallel-clip slowmo diloco"
+    )
     assert sorted(taken) == sorted(wanted.split())
 
 

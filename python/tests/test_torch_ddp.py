@@ -92,7 +92,9 @@ def test_what_a_hook_agrees_on_is_the_twins(four):
 
 
 def test_buckets_of_low_precision_travel_too(four):
-    for model, losses, _ in four.run(train, {"compress": "sign", "feedback": "residual"}, dtype=torch.bfloat16, ranks=2):
+    for model, losses, _ in four.run(
+        train, {"compress": "sign", "feedback": "residual"}, dtype=torch.bfloat16, ranks=2
+    ):
         assert np.isfinite(losses).all() and model["0.weight"].dtype == torch.bfloat16
 
 

@@ -65,7 +65,14 @@ def test_one_that_sends_on_and_on_waits_for_its_listener(four):
 def session(group):
     fabric = Fabric(group, timeout=30)
     start = np.zeros(8, np.float32)
-    ours = sordino.Session(sordino.Recipe("local-sgd", optim="sgd(rate=0.5, momentum=0)"), [("x", (8,))], start, fabric, steps=8, own_optimizer=True)
+    ours = sordino.Session(
+        sordino.Recipe("local-sgd", optim="sgd(rate=0.5, momentum=0)"),
+        [("x", (8,))],
+        start,
+        fabric,
+        steps=8,
+        own_optimizer=True,
+    )
 
     def gradient(x, step, client, out):
         out[:] = x - client
@@ -83,7 +90,9 @@ def test_a_session_meets_over_it(four):
 
 def late(group):
     model = torch.nn.Linear(2, 2)
-    opt = sordino.wrap(torch.optim.SGD(model.parameters(), lr=0.1), "local-sgd", group=group, timeout=1.0, schedule="constant(1)")
+    opt = sordino.wrap(
+        torch.optim.SGD(model.parameters(), lr=0.1), "local-sgd", group=group, timeout=1.0, schedule="constant(1)"
+    )
     rank = torch.distributed.get_rank(group)
     if rank == 2:
         time.sleep(3)

@@ -122,7 +122,9 @@ def test_ranks_with_the_same_rows_go_where_one_goes(four, row, kind, keys):
 
 
 def named(group):
-    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten(), torch.nn.LayerNorm(8))
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Flatten(), torch.nn.LayerNorm(8)
+    )
     with_model = sordino.wrap(torch.optim.SGD(model.parameters(), lr=0.1), "local-sgd", model=model, group=group)
     without = sordino.wrap(torch.optim.SGD(model.parameters(), lr=0.1), "local-sgd", group=group)
     return with_model.flat.layout(), with_model.buffers.layout(), without.flat.layout()
@@ -176,7 +178,10 @@ def low(group, dtype, row, choices):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("row,choices", [("local-sgd", {"schedule": "constant(3)"}), ("sync-sgd", {"compress": "orq(9)", "exchange": "gather"})])
+@pytest.mark.parametrize(
+    "row,choices",
+    [("local-sgd", {"schedule": "constant(3)"}), ("sync-sgd", {"compress": "orq(9)", "exchange": "gather"})],
+)
 def test_parameters_of_low_precision_follow_a_master_of_full(four, dtype, row, choices):
     found = four.run(low, dtype, row, choices, ranks=2)
     for losses, here, rounded, dtypes in found:
@@ -259,7 +264,9 @@ def test_gradients_are_accumulated_between_steps(four):
 def searched(group):
     rank = rank_of(group)
     model = network()
-    opt = sordino.wrap(torch.optim.LBFGS(model.parameters(), max_iter=3), "local-sgd", group=group, schedule="constant(2)")
+    opt = sordino.wrap(
+        torch.optim.LBFGS(model.parameters(), max_iter=3), "local-sgd", group=group, schedule="constant(2)"
+    )
     x, y = rows(rank, 0)
 
     def closure():
@@ -307,7 +314,12 @@ def test_without_a_length_rounds_are_bounded_and_finish_closes_the_last(four):
 def warmed(group):
     model, rank = network(), rank_of(group)
     opt = sordino.wrap(
-        torch.optim.SGD(model.parameters(), lr=0.1), "qsr", group=group, warmup=6, steps=20, schedule="qsr(base=2, alpha=0.3)"
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        "qsr",
+        group=group,
+        warmup=6,
+        steps=20,
+        schedule="qsr(base=2, alpha=0.3)",
     )
     told = []
     for step in range(20):
@@ -379,7 +391,12 @@ def test_rows_weigh_ranks_and_make_passes(four):
 def statistics(group, rule, batches):
     model, rank = network(norm=True), rank_of(group)
     opt = sordino.wrap(
-        torch.optim.SGD(model.parameters(), lr=0.1), "local-sgd", model=model, group=group, schedule="constant(2)", buffers=rule
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        "local-sgd",
+        model=model,
+        group=group,
+        schedule="constant(2)",
+        buffers=rule,
     )
     model[1].running_mean.fill_(rank)
     loop(opt, model, rank, 1)

@@ -30,7 +30,9 @@ def train(group, rates, row, inner, named=False, **choices):
     model = linear()
     kind, keys = inner
     optimizer = getattr(torch.optim, kind)(model.parameters(), lr=rates[0], **keys)
-    wrapped = sordino.wrap(optimizer, row, group=group, model=model if named else None, steps=len(rates), timeout=30, **choices)
+    wrapped = sordino.wrap(
+        optimizer, row, group=group, model=model if named else None, steps=len(rates), timeout=30, **choices
+    )
     scheduler = torch.optim.lr_scheduler.LambdaLR(wrapped, lambda step: rates[min(step, len(rates) - 1)] / rates[0])
     rank = torch.distributed.get_rank(group)
     for step in range(len(rates)):

@@ -20,7 +20,9 @@ def main(folder, dies):
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
     opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    opt = sordino.wrap(opt, "qsr", model=model, compress="orq(9)", feedback="residual", steps=STEPS, schedule="constant(4)")
+    opt = sordino.wrap(
+        opt, "qsr", model=model, compress="orq(9)", feedback="residual", steps=STEPS, schedule="constant(4)"
+    )
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(opt, STEPS)
     sordino.load(folder, opt, model, scheduler=scheduler)
     began = opt.steps

@@ -54,7 +54,9 @@ def load(folder, opt: Wrapped, model: nn.Module, **more) -> dict | None:
     name = _current(root)
     names = _everybody(opt, lambda: name or "")
     if len(set(names)) > 1:
-        raise MismatchError(f"{root}: ranks see different checkpoints ({', '.join(names)}); use a folder that all of them see")
+        raise MismatchError(
+            f"{root}: ranks see different checkpoints ({', '.join(names)}); use a folder that all of them see"
+        )
     if name is None:
         return None
     manifest = json.loads((root / name / MANIFEST).read_text())
@@ -79,7 +81,9 @@ def load(folder, opt: Wrapped, model: nn.Module, **more) -> dict | None:
 
 def _expect(opt) -> None:
     if not isinstance(opt, Wrapped):
-        raise RequestError(f"checkpoints are of what sordino.wrap gave, {type(opt).__name__} came; use torch.save for it")
+        raise RequestError(
+            f"checkpoints are of what sordino.wrap gave, {type(opt).__name__} came; use torch.save for it"
+        )
 
 
 def _rank(opt: Wrapped) -> int:
@@ -132,7 +136,9 @@ def _commit(root: Path, draft: Path, opt: Wrapped) -> None:
     ranks = 1 if opt.alone else opt.fabric.size
     for rank in range(ranks):
         if not (draft / f"rank-{rank}.pt").is_file():
-            raise FileNotFoundError(f"{draft}/rank-{rank}.pt is missing: every rank writes into one folder that all see")
+            raise FileNotFoundError(
+                f"{draft}/rank-{rank}.pt is missing: every rank writes into one folder that all see"
+            )
     manifest = {"steps": opt.steps, "rounds": opt.session.rounds, "ranks": ranks, "method": opt.choices.method}
     _aside(draft / MANIFEST, json.dumps(manifest, indent=2))
     _sync(draft)

@@ -115,11 +115,19 @@ class Choices:
 
         optim, keys = chosen["optim"]
         if optim not in _OPTIMIZERS:
-            no("optim", "the row is about its optimizer, and here that is the one you wrap", "wrap such an optimizer in `sync-sgd`")
+            no(
+                "optim",
+                "the row is about its optimizer, and here that is the one you wrap",
+                "wrap such an optimizer in `sync-sgd`",
+            )
         if keys.get("prox", "none") != "none":
             no("optim", "a penalty in closed form ends a step of our own", "put the penalty into the loss")
         if keys.get("clip", "none") != "none" and clip is None:
-            no("optim", "its clip is a length that only you know for your loss", "pass clip= to wrap: the longest step, in units of rate times gradient")
+            no(
+                "optim",
+                "its clip is a length that only you know for your loss",
+                "pass clip= to wrap: the longest step, in units of rate times gradient",
+            )
         if keys.get("max_norm", "none") != "none":
             no("optim", "its bound belongs to the optimizer", "pass max_norm= to wrap")
         local, keys = chosen["local"]
@@ -136,12 +144,24 @@ class Choices:
         if chosen["placement"][0] != "replicate":
             no("placement", "every process holds the whole model", "set placement=replicate, or use sordino.run")
         if chosen["privacy"][0] != "none":
-            no("privacy", "noise hides rows or clients of known number, which a torch loop does not tell", "set privacy=none, or use sordino.run")
+            no(
+                "privacy",
+                "noise hides rows or clients of known number, which a torch loop does not tell",
+                "set privacy=none, or use sordino.run",
+            )
         if chosen["fabric"][0] != "threads" or chosen["fabric"][1].get("attack", "none") != "none":
             no("fabric", "ranks talk through torch.distributed", "set fabric=threads, or use sordino.run")
         if chosen["schedule"][0] == "epochs" and rows is None:
-            no("schedule", "nobody knows how long a pass is", "pass rows= (this rank's) to wrap and local.batch=, or set schedule=constant")
+            no(
+                "schedule",
+                "nobody knows how long a pass is",
+                "pass rows= (this rank's) to wrap and local.batch=, or set schedule=constant",
+            )
         if chosen["aggregate"][0] == "weighted" and rows is None:
-            no("aggregate", "nobody knows how many rows a rank has", "pass rows= (this rank's) to wrap, or set aggregate=mean")
+            no(
+                "aggregate",
+                "nobody knows how many rows a rank has",
+                "pass rows= (this rank's) to wrap, or set aggregate=mean",
+            )
         if chosen["payload"][0] == "gradient" and chosen["outer"][0] != "none":
             no("outer", "where gradients are offered the optimizer you wrap is the outer step", "set outer=none")

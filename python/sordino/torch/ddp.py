@@ -33,9 +33,7 @@ class DDPState:
 
     def __init__(self, compress="dense", feedback="none", *, aggregate="mean", exchange="auto", seed: int = 0,
                  group=None, timeout: float | None = None, start: int = 1):  # fmt: skip
-        self.recipe = Recipe(
-            "sync-sgd", compress=compress, feedback=feedback, aggregate=aggregate, exchange=exchange
-        )
+        self.recipe = Recipe("sync-sgd", compress=compress, feedback=feedback, aggregate=aggregate, exchange=exchange)
         self.recipe.check()
         if start < 1:
             raise RequestError(f"start={start}: buckets are made anew after the first pass; expected at least 1")
@@ -65,7 +63,9 @@ class DDPState:
         parameters = bucket.parameters()
         key = (dense, *(id(parameter) for parameter in parameters))
         if key not in self.sessions:
-            layout = [(f"{len(self.sessions)}.{i}", tuple(p.shape), role_of("", p, None)) for i, p in enumerate(parameters)]
+            layout = [
+                (f"{len(self.sessions)}.{i}", tuple(p.shape), role_of("", p, None)) for i, p in enumerate(parameters)
+            ]
             start = np.zeros(bucket.buffer().numel(), dtype=np.float32)
             recipe = self.dense if dense else self.recipe
             self.sessions[key] = Session(recipe, layout, start, self.fabric, seed=self.seed, own_optimizer=False)
@@ -82,7 +82,9 @@ class DDPState:
         }
 
     def __reduce_ex__(self, protocol):
-        raise TypeError("a DDPState holds connections to other processes and cannot be pickled or copied; make a new one")
+        raise TypeError(
+            "a DDPState holds connections to other processes and cannot be pickled or copied; make a new one"
+        )
 
 
 def ddp_hook(state: DDPState, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:

@@ -69,7 +69,9 @@ def _agree(opt: Wrapped) -> None:
 
 def reestimate(opt: Wrapped, batches: Iterable) -> None:
     """Running statistics as the mean over some batches at the model as it is, averaged over ranks."""
-    layers = [m for m in opt.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    layers = [
+        m for m in opt.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
     if not layers:
         return
     modes = {module: module.training for module in opt.model.modules()}

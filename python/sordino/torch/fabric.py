@@ -28,6 +28,9 @@ UNSENT = 64
 TAG_BITS = 16
 """Words of one fabric on one link are told apart by this many bits of a tag; the bits above tell fabrics apart."""
 
+_LINGERING: list = []
+"""Words that had not left when their fabric was let go."""
+
 _FABRICS: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -114,7 +117,9 @@ class Fabric:
     def _send(self, to: int, tensor: torch.Tensor) -> None:
         tensor = tensor.to(self.device)
         with self._naming(to, "take a word"):
-            work = dist.isend(tensor, self.globals[to], group=self._towards(self.rank, to), tag=self._tag(self.tags_out[to]))
+            work = dist.isend(
+                tensor, self.globals[to], group=self._towards(self.rank, to), tag=self._tag(self.tags_out[to])
+            )
         self.tags_out[to] += 1
         waiting = self.sent[to]
         waiting.append((work, tensor))
@@ -170,6 +175,11 @@ class Fabric:
         dist.all_reduce(tensor, group=self.group)
         if not self.host:
             x[...] = tensor.cpu().numpy()
+
+    def __del__(self):
+        # What is on its way stays on its way when nobody holds the fabric any more.
+        if _LINGERING is not None:  # the interpreter may be on its way out
+            _LINGERING.extend(word for waiting in getattr(self, "sent", {}).values() for word in waiting)
 
     def everybodys(self, word: bytes) -> list[bytes]:
         """Every rank's word, in the order of ranks: a collective call."""

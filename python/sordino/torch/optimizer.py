@@ -85,7 +85,13 @@ class Wrapped(torch.optim.Optimizer):
         for name, bound in (("clip", clip), ("max_norm", max_norm)):
             if bound is not None and not bound > 0:
                 raise RequestError(f"{name}={bound}: expected a positive number; leave it out to clip nothing")
-        self.rate_group, self.max_every, self.warmup, self.clip, self.max_norm = rate_group, max_every, warmup, clip, max_norm
+        self.rate_group, self.max_every, self.warmup, self.clip, self.max_norm = (
+            rate_group,
+            max_every,
+            warmup,
+            clip,
+            max_norm,
+        )
         peak = peak_rate(inner.param_groups[rate_group])
         self._threshold = None if clip is None else (clip / peak if peak > 0 else None)
         self.choices = Choices(row, axes, inner, peak, model, rows, clip)
@@ -203,12 +209,16 @@ class Wrapped(torch.optim.Optimizer):
 
         Every rank's differs: save all of them (:func:`sordino.save` does). Not a collective call.
         """
-        for hook in self._optimizer_state_dict_pre_hooks.values():
+        for hook in self._hooks("state_dict_pre"):
             hook(self)
         found = state.gather(self)
-        for hook in self._optimizer_state_dict_post_hooks.values():
+        for hook in self._hooks("state_dict_post"):
             found = hook(self, found) or found
         return found
+
+    def _hooks(self, name: str) -> list:
+        # Torch has had them since 2.2.
+        return list(getattr(self, f"_optimizer_{name}_hooks", {}).values())
 
     def load_state_dict(self, state_dict) -> None:
         """Takes back this rank's state, or a list of all ranks' states, of this or another number of ranks.
@@ -216,10 +226,10 @@ class Wrapped(torch.optim.Optimizer):
         Parameters are set along with it; running statistics belong to the model and are loaded with that. Every rank
         must call it.
         """
-        for hook in self._optimizer_load_state_dict_pre_hooks.values():
+        for hook in self._hooks("load_state_dict_pre"):
             state_dict = hook(self, state_dict) or state_dict
         state.take(self, state_dict)
-        for hook in self._optimizer_load_state_dict_post_hooks.values():
+        for hook in self._hooks("load_state_dict_post"):
             hook(self)
 
     def __reduce_ex__(self, protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from .._sordino import Recipe, Session
 from ..errors import MismatchError
 from . import moments
 
@@ -118,12 +119,33 @@ def _deal(opt, states: list[dict]) -> None:
     """Another number of ranks: what the model is owed is dealt anew, and a round that was under way ends here."""
     opt.inner.load_state_dict(moments.mean_state([{k: v for k, v in s.items() if k != KEY} for s in states]))
     opt.session.load_dealt([_bytes(state[KEY]) for state in states])
-    model = opt.session.model
+    model = _owed(opt, states) if opt.alone else opt.session.model
     if states[0][KEY]["parameters"] is not None:
         moved = [s[KEY]["began"].cpu().numpy() - s[KEY]["parameters"].cpu().numpy() for s in states]
         model = model - (sum(part.astype(np.float64) for part in moved) / len(moved)).astype(np.float32)
-        opt.session.place(model)
+    opt.session.place(model)
     opt.flat.write(model)
     opt.begun, opt.made, opt.silence = False, 0, None
     if not opt.alone and (opt.total is None or states[0][KEY]["steps"] < opt.total):
         opt._begin()
+
+
+def _owed(opt, states: list[dict]) -> np.ndarray:
+    """The model with all that residuals still owe it, for one that goes on alone and will say nothing more."""
+    chosen = opt.choices.chosen
+    if chosen["feedback"][0] != "residual" or opt.choices.recipe.resolve()["payload"] != "displacement":
+        return opt.session.model
+    recipe = Recipe.from_toml(opt.choices.recipe.to_toml())
+    star = chosen["exchange"][0] == "star"
+    lossless = {"compress": "dense", "exchange.down" if star else "exchange": "dense" if star else "gather"}
+    for axis, choice in {**lossless, "outer": "none", "schedule": "constant(1)"}.items():
+        recipe[axis] = choice
+    session = Session(
+        recipe, opt.flat.layout() + opt.buffers.layout(), opt.flat.read(), buffers=opt.buffers.read(), seed=opt.seed
+    )
+    session.load_dealt([_bytes(state[KEY]) for state in states])
+    session.begin()
+    session.pace(opt.rate, most=1)
+    session.set_offer(np.zeros(len(opt.flat), dtype=np.float32))
+    session.close_after(1)
+    return session.model
