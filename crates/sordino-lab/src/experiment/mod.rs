@@ -7,6 +7,7 @@ mod files;
 mod piped;
 mod rank;
 mod served;
+mod slowed;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use piped::measure;
 pub use rank::work;
 pub use served::arrivals;
 
+use self::slowed::slowed;
 use crate::record::{Point, Summary};
 
 /// What to run.
@@ -140,7 +142,8 @@ impl Plan {
 /// One rank's end of the fabric, with the clock it goes by.
 type End = (Box<dyn Port>, Arc<dyn Clock>);
 
-/// Every rank's end of the fabric, with the clock it goes by: the one that is given, or a virtual one of its own.
+/// Every rank's end of the fabric, with the clock it goes by: the one that is given, on which some may really be slow, or
+/// a virtual one of its own.
 ///
 /// Federated clients have links of their own, by which the virtual clock tells when they report; the ranks that play
 /// them then talk in no time.
@@ -150,7 +153,10 @@ fn ends(plan: &Plan, clock: &Arc<dyn Clock>) -> Result<Vec<End>> {
     }
     let (participation, ranks) = (plan.recipe.participation()?, plan.ranks()?);
     Ok(match plan.recipe.medium()? {
-        Medium::Threads => connect(ranks).into_iter().map(|port| end(port, Arc::clone(clock))).collect(),
+        Medium::Threads(slow) => {
+            let clock = slowed(clock, slow, participation.clients(plan.workers));
+            connect(ranks).into_iter().map(|port| end(port, Arc::clone(&clock))).collect()
+        }
         Medium::Sim(world) if participation.federated() => {
             let world = World { clients: participation.clients(plan.workers) as u64, ..world };
             let clock = || Arc::new(SimClock::new(&world, plan.workers));
