@@ -134,8 +134,10 @@ impl Block {
         Ok(found)
     }
 
-    fn labour(&self, at: &Moment, share: f64) {
-        at.clock.laboured(at.rank as u64, at.now, share / self.pipeline.micro as f64);
+    /// Work of this share of an iteration that began then is done.
+    fn labour(&self, at: &Moment, share: f64, began: f64) {
+        let (share, seconds) = (share / self.pipeline.micro as f64, at.clock.now() - began);
+        at.clock.laboured(at.rank as u64, at.now, share, seconds);
     }
 
     fn forward(&mut self, at: &Moment, links: &mut Links, part: usize) -> Result<()> {
@@ -149,8 +151,9 @@ impl Block {
         if let (Some(id), Some(input)) = (expected, input) {
             let recomputes = self.pipeline.recomputes(self.index, self.blocks);
             let piece = self.source.piece(id, part, self.pipeline.micro);
+            let began = at.clock.now();
             let flow = self.stage.forward(&self.own, &piece, &input, !recomputes)?;
-            self.labour(at, self.share.forward);
+            self.labour(at, self.share.forward, began);
             self.rows[part] = flow.rows;
             if self.pipeline.staleness(self.index, self.blocks) > 0 {
                 let weights = if recomputes { Vec::new() } else { self.own.clone() };
@@ -180,12 +183,14 @@ impl Block {
                 Error::mismatch(format!("block {} heard the error of batch {id}, which it has not passed", self.index))
             })?;
             if self.pipeline.recomputes(self.index, self.blocks) {
+                let began = at.clock.now();
                 self.stage.forward(&self.own, &piece, &waited.input, true)?;
-                self.labour(at, self.share.forward);
+                self.labour(at, self.share.forward, began);
             }
         }
+        let began = at.clock.now();
         let Back { error, loss: own } = self.stage.backward(&piece, &flow.values, &mut self.part)?;
-        self.labour(at, self.share.backward);
+        self.labour(at, self.share.backward, began);
         let loss = own.unwrap_or(loss);
         if self.index > 0 {
             let flow = Flow { values: error, ..Flow::default() };
