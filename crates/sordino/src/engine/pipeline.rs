@@ -36,6 +36,8 @@ use crate::workload::Workload;
 pub struct Piped {
     steps: Box<dyn Local>,
     raw: bool,
+    /// Whether what was moved by is offered, and not where it led.
+    offers: bool,
     patient: bool,
     blocks: Vec<Block>,
     links: Links,
@@ -71,6 +73,7 @@ impl Piped {
         Ok(Self {
             steps: std::mem::replace(&mut parts.local, Box::new(Nothing)),
             raw: parts.payload == Payload::Gradient,
+            offers: parts.payload != Payload::Parameters,
             patient: pipeline.stale == Stale::Recompute,
             blocks,
             links: Links::new(port, Arc::clone(&clock), seat.ranks(), pipeline.waiting(), pipeline.micro),
@@ -88,8 +91,7 @@ impl Piped {
         let at = Moment { now: self.turns, point, rank, clock: &*self.clock };
         let mut loss = None;
         for block in &mut self.blocks {
-            let found = block.turn(&at, &mut self.links)?;
-            block.scatter(found.is_some(), &mut self.gradient);
+            let found = block.turn(&at, &mut self.links, &mut self.gradient)?;
             loss = found.or(loss);
         }
         self.turns += 1;
@@ -132,14 +134,14 @@ impl Local for Piped {
             } else {
                 self.steps.step(ground, ground.at(i, steps), point, &mut self.gradient)?
             };
-            if fresh {
-                offer.copy_from_slice(found);
-            } else {
-                flat::add(offer, found);
+            match (self.offers, fresh) {
+                (true, true) => offer.copy_from_slice(found),
+                (true, false) => flat::add(offer, found),
+                (false, _) => {}
             }
             fresh = false;
         }
-        if fresh {
+        if self.offers && fresh {
             offer.fill(0.0);
         }
         if self.raw && steps > 1 {

@@ -8,8 +8,8 @@ use crate::feedback::Feedback;
 
 /// Refuses mixes with `participation` and `fabric`.
 pub fn check(recipe: &Recipe, memory: &dyn Feedback, refuse: &Refuse) -> Result<()> {
-    let participation = recipe.participation()?;
-    if participation.hurries() && matches!(recipe.medium()?, Medium::Threads(_)) {
+    let (participation, medium) = (recipe.participation()?, recipe.medium()?);
+    if participation.hurries() && matches!(medium, Medium::Threads(_)) {
         return refuse(
             "participation",
             "fabric",
@@ -20,7 +20,7 @@ pub fn check(recipe: &Recipe, memory: &dyn Feedback, refuse: &Refuse) -> Result<
     if !participation.federated() {
         return Ok(());
     }
-    if matches!(recipe.medium()?, Medium::Threads(slow) if slow.count > 0) {
+    if matches!(medium, Medium::Threads(slow) if slow.count > 0) {
         return refuse(
             "participation",
             "fabric",
