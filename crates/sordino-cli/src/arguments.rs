@@ -150,7 +150,7 @@ impl Scale {
 pub struct Run {
     /// A method (see `sordino methods`) or a recipe file ending in .toml
     pub method: Option<String>,
-    /// Go on with the run in a folder; needs nothing else
+    /// Go on with the run in a folder; needs nothing else, and may be given another number of --workers
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Make the run in a folder again, with workers coming in the order that its record holds: the same bits

@@ -143,7 +143,10 @@ fn replayed(directory: &Path, arguments: &Run) -> anyhow::Result<(Planned, PathB
 
 /// The plan of a run that goes on; other choices than its own are refused.
 fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
-    let plan = Plan::read(directory)?;
+    let mut plan = Plan::read(directory)?;
+    if let (Some(workers), Some(_)) = (arguments.scale.workers, &arguments.resume) {
+        plan.regroup(workers as usize)?;
+    }
     refuse_changes(&plan, arguments, directory)?;
     plans::remade(plan).with_context(|| format!("the run in {} cannot go on", directory.display()))
 }

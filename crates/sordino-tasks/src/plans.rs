@@ -147,6 +147,7 @@ pub fn plan(method: &str, wish: &Wish, seed: u64) -> anyhow::Result<Planned> {
         data_hash: made.task.fingerprint(),
         data: data.map(|p| p.display().to_string()),
         start: start.map(|p| p.display().to_string()),
+        before: Vec::new(),
     };
     let eval_every = match wish.eval_every {
         Some(every) => every,

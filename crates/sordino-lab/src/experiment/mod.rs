@@ -6,6 +6,7 @@
 mod files;
 mod piped;
 mod rank;
+mod regroup;
 mod served;
 mod slowed;
 
