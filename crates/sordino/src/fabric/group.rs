@@ -47,6 +47,14 @@ impl Port for Shared {
         self.lock().receive(from, tag, into)
     }
 
+    fn receive_any(&mut self, from: &[usize], tag: &Tag, into: &mut Vec<u8>) -> Result<usize> {
+        self.lock().receive_any(from, tag, into)
+    }
+
+    fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
+        self.lock().hold(from, tags)
+    }
+
     fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
         self.lock().all_reduce(tag, vector)
     }
@@ -61,6 +69,14 @@ impl Port for Shared {
 
     fn load(&mut self, state: &State) -> Result<()> {
         self.lock().load(state)
+    }
+
+    fn save_held(&self, state: &mut State) {
+        self.lock().save_held(state);
+    }
+
+    fn load_held(&mut self, state: &State) -> Result<()> {
+        self.lock().load_held(state)
     }
 }
 
