@@ -202,14 +202,16 @@ impl<T> Flight<T> {
 }
 
 /// How long a rank that gives a job up lets the others say why before it ends them.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+pub const LAST_WORDS: Duration = Duration::from_millis(250);
 
-/// Ends the whole job with this exit status, all other ranks included, which are given a moment for their last words.
-/// Outside a job it ends this process alone.
+/// Ends the whole job with this exit status, all other ranks included, after a moment in which they may say why they
+/// end: launchers end a job at the first rank that fails. Outside a job it ends this process alone.
 pub fn abort(code: i32) -> ! {
-    if mpi::is_initialized() && !mpi::is_finalized() {
+    if mpi::is_initialized() {
         std::thread::sleep(LAST_WORDS);
-        SimpleCommunicator::world().abort(code);
+        if !mpi::is_finalized() {
+            SimpleCommunicator::world().abort(code);
+        }
     }
     std::process::exit(code);
 }

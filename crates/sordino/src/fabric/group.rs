@@ -78,6 +78,14 @@ impl Port for Shared {
     fn load(&mut self, state: &State) -> Result<()> {
         self.lock().load(state)
     }
+
+    fn save_held(&self, state: &mut State) {
+        self.lock().save_held(state);
+    }
+
+    fn load_held(&mut self, state: &State) -> Result<()> {
+        self.lock().load_held(state)
+    }
 }
 
 /// Some ranks among themselves: a view of a shared port in which they are numbered from 0.
