@@ -19,7 +19,7 @@ use crate::{Done, Failure, failed, request, table};
 /// Trains with one method, over one or more seeds.
 pub fn run(arguments: &Run, crew: &Crew) -> Done {
     if let Some(directory) = &arguments.resume {
-        let planned = resumed(directory, arguments).map_err(request)?;
+        let planned = resumed(directory, arguments, crew).map_err(request)?;
         return finish(vec![(planned, directory.clone())], directory, arguments.scale.quiet, crew);
     }
     if let Some(directory) = &arguments.replay {
@@ -116,14 +116,14 @@ pub fn title(views: &[RunView]) -> String {
 
 /// Makes a run again with workers coming in the order of its record.
 fn again(directory: &Path, arguments: &Run, crew: &Crew) -> Done {
-    let (planned, out) = replayed(directory, arguments).map_err(request)?;
+    let (planned, out) = replayed(directory, arguments, crew).map_err(request)?;
     finish(vec![(planned, out.clone())], &out, arguments.scale.quiet, crew)
 }
 
 /// The plan of a run that is made again, and where it goes.
-fn replayed(directory: &Path, arguments: &Run) -> anyhow::Result<(Planned, PathBuf)> {
+fn replayed(directory: &Path, arguments: &Run, crew: &Crew) -> anyhow::Result<(Planned, PathBuf)> {
     let scale = Scale { out: None, quiet: false, ..arguments.scale.clone() };
-    let mut planned = resumed(directory, &Run { method: None, resume: None, replay: None, scale })?;
+    let mut planned = resumed(directory, &Run { method: None, resume: None, replay: None, scale }, crew)?;
     let order = experiment::arrivals(&read_points(&directory.join(RECORD))?)?;
     if order.is_empty() {
         bail!(
@@ -142,10 +142,12 @@ fn replayed(directory: &Path, arguments: &Run) -> anyhow::Result<(Planned, PathB
 }
 
 /// The plan of a run that goes on; other choices than its own are refused.
-fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
+fn resumed(directory: &Path, arguments: &Run, crew: &Crew) -> anyhow::Result<Planned> {
     let mut plan = Plan::read(directory)?;
-    if let (Some(workers), Some(_)) = (arguments.scale.workers, &arguments.resume) {
-        plan.regroup(workers as usize)?;
+    // A launcher says by the number of its processes how many go on.
+    let started = crew.processes().map(|ranks| plans::crew(&plan.recipe, None, Some(ranks))).transpose()?;
+    if let (Some(workers), Some(_)) = (arguments.scale.workers.map(|n| n as usize).or(started), &arguments.resume) {
+        plan.regroup(workers)?;
     }
     refuse_changes(&plan, arguments, directory)?;
     plans::remade(plan).with_context(|| format!("the run in {} cannot go on", directory.display()))

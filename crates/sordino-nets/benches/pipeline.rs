@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use sordino::base::{Layout, Result, Stream, Use};
 use sordino::engine::Session;
-use sordino::fabric::{Still, connect, on_threads};
+use sordino::fabric::{Port as _, Still, connect, on_threads};
 use sordino::recipe::{Defaults, Recipe, check};
 use sordino::workload::{Back, Deal, Draw, Flow, Metrics, Piece, Split, Stage, Start, Task, Workload};
 use sordino_nets::{ImageData, Images, Mlp, Model as _};

@@ -173,7 +173,7 @@ pub fn plan(method: &str, wish: &Wish, seed: u64) -> anyhow::Result<Planned> {
 }
 
 /// How many workers there are: as many as asked for, or as a launcher has started.
-fn crew(recipe: &Recipe, asked: Option<u64>, ranks: Option<usize>) -> anyhow::Result<usize> {
+pub fn crew(recipe: &Recipe, asked: Option<u64>, ranks: Option<usize>) -> anyhow::Result<usize> {
     let Some(ranks) = ranks else { return Ok(asked.unwrap_or(4) as usize) };
     let server = usize::from(recipe.participation()?.served().is_some());
     let Some(workers) = ranks.checked_sub(server).filter(|workers| *workers > 0) else {

@@ -55,14 +55,6 @@ impl Port for Shared {
         self.lock().hold(from, tags)
     }
 
-    fn save_held(&self, state: &mut State) {
-        self.lock().save_held(state);
-    }
-
-    fn load_held(&mut self, state: &State) -> Result<()> {
-        self.lock().load_held(state)
-    }
-
     fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
         self.lock().all_reduce(tag, vector)
     }
