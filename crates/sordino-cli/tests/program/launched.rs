@@ -67,7 +67,7 @@ mod processes {
             "qsr --set compress=orq(9) --set feedback=residual",
             "diloco --set schedule.every=4",
             "scaffold --set partition=dirichlet(0.3) --set participation.count=4",
-            "dsp --set schedule.every=2",
+            "dsp --set schedule.every=2 --set placement.cuts=at(1)",
         ];
         for (i, run) in runs.iter().enumerate() {
             let line = |out: &str| format!("run {run} --task digits-mlp --steps 100 --eval-every 5 --out {out}");
