@@ -5,6 +5,7 @@
 mod accounting;
 mod demo;
 mod documents;
+mod engines;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -62,15 +63,19 @@ fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(), Failure> 
 /// Form, lints and documents: everything that needs no run.
 fn check() -> Result<(), Failure> {
     cargo(&["fmt", "--all", "--check"], &[])?;
-    let lints = ["clippy", "--release", "--workspace", "--all-targets", "--features", "sordino/testing", "--"];
-    cargo(&[&lints[..], &["-D", "warnings"]].concat(), &[])?;
-    cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+    let lints = ["clippy", "--release", "--workspace", "--all-targets", "--features", "sordino/testing"];
+    cargo(&[&lints[..], &engines::LEFT_OUT, &["--", "-D", "warnings"]].concat(), &[])?;
+    let documents = ["doc", "--release", "--workspace", "--no-deps"];
+    cargo(&[&documents[..], &engines::LEFT_OUT].concat(), &[("RUSTDOCFLAGS", "-D warnings")])?;
+    engines::check()
 }
 
 /// Everything, in one release profile, so that Burn compiles once.
 fn test() -> Result<(), Failure> {
     check()?;
-    cargo(&["test", "--release", "--workspace", "--features", "sordino/testing"], &[])?;
+    let tests = ["test", "--release", "--workspace", "--features", "sordino/testing"];
+    cargo(&[&tests[..], &engines::LEFT_OUT].concat(), &[])?;
+    engines::test()?;
     for example in examples()? {
         run_example(&example)?;
     }
@@ -84,7 +89,8 @@ fn test() -> Result<(), Failure> {
 /// Mends what a machine can mend.
 fn fix() -> Result<(), Failure> {
     let lints = ["clippy", "--release", "--workspace", "--all-targets", "--features", "sordino/testing"];
-    cargo(&[&lints[..], &["--fix", "--allow-dirty"]].concat(), &[])?;
+    cargo(&[&lints[..], &engines::LEFT_OUT, &["--fix", "--allow-dirty"]].concat(), &[])?;
+    engines::fix()?;
     cargo(&["fmt", "--all"], &[])?;
     documents::write()
 }

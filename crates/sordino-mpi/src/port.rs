@@ -16,7 +16,7 @@ pub fn join(patience: Duration) -> Result<MpiPort> {
         return Err(Error::request("a rank that waits for nobody hears nobody: the timeout must be above 0"));
     }
     let state = Rank::new(patience)?;
-    Ok(MpiPort { rank: state.rank, size: state.size, state: Arc::new(Mutex::new(state)) })
+    Ok(MpiPort { rank: state.own, size: state.size, state: Arc::new(Mutex::new(state)) })
 }
 
 /// One rank's end of the fabric over MPI. Clones are the same port, for whoever gives one away and wants to end it; they

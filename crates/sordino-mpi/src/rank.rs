@@ -45,7 +45,9 @@ struct Coming {
 /// What a port holds and does.
 pub struct Rank {
     world: Option<World>,
-    pub rank: usize,
+    /// This rank.
+    pub own: usize,
+    /// How many there are.
     pub size: usize,
     patience: Duration,
     /// The most bytes of one message.
@@ -66,7 +68,10 @@ pub struct Rank {
     watch: Option<Watch>,
     /// The number of the next question.
     question: u64,
+    /// How many sums were begun, the memory of one, and whether one is on its way.
     collectives: u64,
+    sums: (Vec<f32>, Vec<f32>),
+    summing: bool,
     /// Why the job is given up.
     verdict: Option<Error>,
     /// Whether others are left to find that out by themselves.
@@ -77,10 +82,10 @@ impl Rank {
     /// A rank of the job that this process was started in.
     pub fn new(patience: Duration) -> Result<Self> {
         let world = World::open()?;
-        let (rank, size) = world.place();
+        let (own, size) = world.place();
         Ok(Self {
             world: Some(world),
-            rank,
+            own,
             size,
             patience,
             piece: PIECE,
@@ -94,6 +99,8 @@ impl Rank {
             watch: None,
             question: 0,
             collectives: 0,
+            sums: <(Vec<f32>, Vec<f32>)>::default(),
+            summing: false,
             verdict: None,
             quiet: false,
         })
@@ -141,7 +148,7 @@ impl Rank {
     }
 
     fn others(&self) -> impl Iterator<Item = usize> + use<> {
-        let rank = self.rank;
+        let rank = self.own;
         (0..self.size).filter(move |other| *other != rank)
     }
 
@@ -152,7 +159,7 @@ impl Rank {
     /// Refuses a rank that is none or this one.
     fn reach(&self, rank: usize) -> Result<()> {
         match rank {
-            _ if rank == self.rank => Err(Error::request("a rank does not talk to itself")),
+            _ if rank == self.own => Err(Error::request("a rank does not talk to itself")),
             _ if rank < self.size => Ok(()),
             _ => Err(Error::request(format!("there is no rank {rank} among {}", self.size))),
         }
@@ -181,7 +188,7 @@ impl Rank {
         while at < self.going.len() {
             let world = self.world.as_ref().ok_or_else(|| Error::request("this port is finished"))?;
             match world.land(&mut self.going[at].1)? {
-                Some(spent) => {
+                Some((spent, _)) => {
                     self.going.swap_remove(at);
                     self.keep(spent);
                     moved = true;
@@ -202,7 +209,7 @@ impl Rank {
             let coming = &mut self.coming[at];
             let (from, kind) = (coming.from, coming.kind);
             let here = if behind[from] { None } else { world.land(&mut coming.flight)? };
-            if let Some(bytes) = here {
+            if let Some((bytes, _)) = here {
                 self.coming.remove(at);
                 self.take_in(from, kind, bytes)?;
                 moved = true;
@@ -272,7 +279,7 @@ impl Rank {
             if let Err(e) = self.look() {
                 break Err(e);
             }
-            pause.rest(!self.going.is_empty() || !self.coming.is_empty());
+            pause.rest(self.summing || !self.going.is_empty() || !self.coming.is_empty());
         };
         self.watch = None;
         self.awaited.clear();
@@ -286,7 +293,7 @@ impl Rank {
         }
         let Some(watch) = &mut self.watch else { return Ok(()) };
         let left = &self.left;
-        match watch.turn(Instant::now(), self.rank, &self.awaited, &|rank| left[rank].is_some(), self.question) {
+        match watch.turn(Instant::now(), self.own, &self.awaited, &|rank| left[rank].is_some(), self.question) {
             Turn::Wait => Ok(()),
             Turn::Ask(question, whom) => {
                 self.question += 1;
@@ -306,7 +313,7 @@ impl Rank {
             Turn::Stuck(long) => {
                 let sentence = format!(
                     "rank {} waited {:.0} s for {}: all ranks answer, and none says what another waits for",
-                    self.rank,
+                    self.own,
                     long.as_secs_f64(),
                     named(&self.awaited)
                 );
@@ -331,7 +338,7 @@ impl Rank {
     fn gone(&self, peer: usize) -> Error {
         Error::new(
             Kind::Timeout,
-            format!("rank {peer} has left while rank {} was talking to it; its own error says why", self.rank),
+            format!("rank {peer} has left while rank {} was talking to it; its own error says why", self.own),
         )
     }
 
@@ -356,19 +363,26 @@ impl Rank {
 
     /// One sum of everybody's part of a vector.
     fn sum(&mut self, part: &mut [f32]) -> Result<()> {
-        let mut flight = self.world()?.sum(part.to_vec())?;
-        let own = self.collectives;
+        let (mut mine, sum) = std::mem::take(&mut self.sums);
+        mine.clear();
+        mine.extend_from_slice(part);
+        let mut flight = self.world()?.sum(mine, sum)?;
+        let turn = self.collectives;
         self.collectives += 1;
         self.awaited = self.others().collect();
+        self.summing = true;
         let sum = self.wait(|me| {
             if let Some(sum) = me.world()?.land(&mut flight)? {
                 return Ok(Some(sum));
             }
             // Who left after it took part owes nothing.
-            let absent = me.others().find(|rank| me.left[*rank].is_some_and(|took| took <= own));
+            let absent = me.others().find(|rank| me.left[*rank].is_some_and(|took| took <= turn));
             absent.map_or(Ok(None), |rank| Err(me.gone(rank)))
-        })?;
+        });
+        self.summing = false;
+        let (sum, mine) = sum?;
         part.copy_from_slice(&sum);
+        self.sums = (mine, sum);
         Ok(())
     }
 

@@ -33,7 +33,8 @@ pub struct Ended {
     pub stderr: String,
 }
 
-fn launcher() -> Command {
+/// The launcher, without the number of ranks and what they run.
+pub fn launcher() -> Command {
     let version = mpi::environment::library_version().unwrap();
     let open = version.contains("Open MPI");
     let names = if open { ["mpirun.openmpi", "mpirun"] } else { ["mpiexec.mpich", "mpiexec"] };

@@ -8,7 +8,7 @@
 
 mod launch;
 /// What the shared problems ask of the references.
-#[allow(dead_code)]
+#[allow(dead_code, clippy::needless_range_loop)] // Formulas, indexed as the references write them.
 #[path = "../../../sordino/tests/oracle"]
 mod oracle {
     pub mod problem;
@@ -45,7 +45,7 @@ fn rank() {
 
 /// This rank's port, in a job that ought to go well.
 fn patient() -> sordino::Result<MpiPort> {
-    join(Duration::from_secs(60))
+    join(Duration::from_mins(1))
 }
 
 /// A panic on one rank ends the job.

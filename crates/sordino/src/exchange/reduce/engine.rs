@@ -63,19 +63,25 @@ mod tests {
             let mut bytes = Vec::new();
             if rank + 1 < size {
                 self.0.receive(rank + 1, tag, &mut bytes)?;
-                let theirs = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                vector.iter_mut().zip(theirs).for_each(|(v, theirs)| *v += theirs);
+                for (v, theirs) in vector.iter_mut().zip(numbers(&bytes)) {
+                    *v += theirs;
+                }
             }
             let raw = |vector: &[f32]| vector.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
             if rank > 0 {
                 self.0.send(rank - 1, tag, &raw(vector))?;
                 self.0.receive(0, tag, &mut bytes)?;
-                let theirs = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                vector.iter_mut().zip(theirs).for_each(|(v, theirs)| *v = theirs);
+                for (v, theirs) in vector.iter_mut().zip(numbers(&bytes)) {
+                    *v = theirs;
+                }
                 return Ok(());
             }
             (1..size).try_for_each(|to| self.0.send(to, tag, &raw(vector)))
         }
+    }
+
+    fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
     }
 
     struct Way {
