@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use sordino::base::{Layout, Result, Stream, Use};
 use sordino::engine::Session;
-use sordino::fabric::{Still, connect, on_threads};
+use sordino::fabric::{Port as _, Still, connect, on_threads};
 use sordino::recipe::{Defaults, Recipe, check};
 use sordino::workload::{Back, Deal, Draw, Flow, Metrics, Piece, Split, Stage, Start, Task, Workload};
 use sordino_nets::{ImageData, Images, Mlp, Model as _};
@@ -63,11 +63,15 @@ impl SlowStage {
 }
 
 impl Stage for SlowStage {
-    fn forward(&mut self, x: &[f32], piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
+    fn load(&mut self, x: &[f32]) -> Result<()> {
+        self.inner.load(x)
+    }
+
+    fn forward(&mut self, piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
         for _ in 0..if self.is_hit(piece) { 2 } else { 0 } {
-            self.inner.forward(x, piece, input, keep)?;
+            self.inner.forward(piece, input, keep)?;
         }
-        self.inner.forward(x, piece, input, keep)
+        self.inner.forward(piece, input, keep)
     }
 
     /// A way back uses up what was kept, so its work is not repeated: its time is spent again.
