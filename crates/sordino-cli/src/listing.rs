@@ -3,9 +3,9 @@
 use serde_json::json;
 use sordino::grammar::{Key, Listing, unknown};
 use sordino::recipe::{AXES, Axis, NESTED, ROWS, Row};
+use sordino_tasks::tasks;
 
 use crate::arguments::List;
-use crate::tasks;
 use crate::{Done, request};
 
 /// Lists the named rows.

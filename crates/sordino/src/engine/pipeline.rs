@@ -18,7 +18,7 @@ use self::block::{Block, Moment, Source};
 use self::link::Links;
 use super::premises::Premises;
 use super::session::Parts;
-use crate::base::{Aside, Error, Layout, Result, State, flat};
+use crate::base::{Aside, Error, Former, Layout, Result, State, flat};
 use crate::fabric::{Clock, Port, Shared};
 use crate::local::{Ground, Local, Spent};
 use crate::optim::Transform as _;
@@ -186,6 +186,24 @@ impl Local for Piped {
             block.load(state)?;
         }
         self.steps.load(&state.part("steps"), layout)
+    }
+
+    fn deal(&mut self, former: &Former, workload: &mut dyn Workload, seed: u64, client: u64) -> Result<State> {
+        for theirs in former.each() {
+            let on_its_way = |(name, numbers): (&String, &Vec<u64>)| link::names(name) && !numbers.is_empty();
+            if theirs.numbers.iter().any(on_its_way) {
+                return Err(Error::request(
+                    "`placement=pipeline` has batches on their way between blocks, and with another number of copies of the \
+                     network these would be of other rows; resume with as many workers as the checkpoint is of",
+                ));
+            }
+        }
+        // All copies have made as many turns, and nothing waits.
+        let mut state = former.each().next().unwrap_or_default();
+        state.vectors.clear();
+        state.numbers.retain(|name, _| name == "turns" || link::names(name));
+        state.put_all("steps", self.steps.deal(&former.part("steps"), workload, seed, client)?);
+        Ok(state)
     }
 }
 

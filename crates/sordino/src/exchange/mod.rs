@@ -15,7 +15,7 @@ pub use reduce::{Average, Reduce, broadcast, everybodys};
 pub use star::{Star, invite, report_beside};
 
 use crate::aggregate::{Aggregator, Gathering};
-use crate::base::{Error, Kind, Layout, Purpose, Result, State, Stream, Use, flat};
+use crate::base::{Error, Former, Kind, Layout, Purpose, Result, State, Stream, Use, flat};
 use crate::compress::Compressor;
 use crate::fabric::{Port, Tag, Way};
 use crate::grammar::{self, Element, Entry, Key};
@@ -118,6 +118,11 @@ pub trait Exchange: Send {
     fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
         Ok(())
     }
+
+    /// What a rank of a run with another number of ranks takes back: here what is the same on all.
+    fn deal(&mut self, former: &Former, _rank: usize) -> Result<State> {
+        former.same_but(&[])
+    }
 }
 
 /// What builds an exchange once the way down is built by its caller.
@@ -125,7 +130,10 @@ pub enum Plan {
     /// All messages to all ranks.
     Gather,
     /// Reduce-scatter and all-gather of a linear code.
-    Reduce,
+    Reduce {
+        /// By the engine's own collective instead of ours.
+        engine: bool,
+    },
     /// Through the server on rank 0, with a compressor and a feedback on the way down.
     Star {
         /// The compressor on the way down.
@@ -154,8 +162,12 @@ pub const ENTRIES: &[&Entry<Plan>] = &[
     &Entry {
         name: "reduce",
         about: "rank r adds up chunk r and sends it back: 2(N-1)/N of the vector each way, linear codes only",
-        keys: &[],
-        build: |_| Ok(Plan::Reduce),
+        keys: &[Key {
+            name: "by",
+            default: "ranks",
+            about: "ranks: in rank order, the same bits on every fabric; engine: the all-reduce of the fabric's engine, in its order",
+        }],
+        build: |args| Ok(Plan::Reduce { engine: args.choice("by", &["ranks", "engine"])? == 1 }),
     },
     &Entry {
         name: "star",

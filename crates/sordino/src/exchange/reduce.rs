@@ -8,20 +8,28 @@
 //! chunk r = entries ⌊dr/N⌋ .. ⌊d(r + 1)/N⌋ of the short vector
 //! rank r:  s_r = aggregate(chunk r of ranks 0, 1, …, N − 1);   send s_r to all
 //! agreed = lift(s₀ s₁ … s_{N−1})
+//! by=engine:   agreed = lift(g/N · all-reduce of the short vectors),   g the aggregator's gain
 //! ```
 //! # Contract
 //! Every rank has one voice. Needs a linear compressor and a linear aggregator; a code of two phases goes around twice. Every rank sends 2(N − 1)/N · 4d' bytes for a short vector of d'
 //! entries (plus a frame a message), the volume of a ring. Addition is in rank order in f32 with one division, so
 //! with `dense` the result equals `gather`'s bit for bit.
 //!
+//! `by=engine` leaves the sum to the engine of the fabric (MPI's own collective) and divides once: equal to rounding, in
+//! the engine's order, so outside the promise that all fabrics give the same bits. Only the payload goes by it; weights
+//! do not. A fabric without an engine refuses it. Its bytes are counted as a ring's.
+//!
 //! # When it helps, when it hurts
-//! What synchronous training uses. Its bytes do not grow with N; it cannot carry quantized or selected messages.
+//! What synchronous training uses. Its bytes do not grow with N; it cannot carry quantized or selected messages. The
+//! engine's own collective knows the network's shape, and may take less time.
 //!
 //! # Reference
 //! Thakur, Rabenseifner, Gropp: Optimization of collective communication operations in MPICH (2005).
 //!
 //! # Deviations from the paper
 //! Direct sends instead of a ring: the same volume in two latencies, and a fixed order of addition.
+
+mod engine;
 
 use std::ops::Range;
 
@@ -34,6 +42,7 @@ use crate::fabric::{Port, Tag, peers};
 /// Reduce-scatter and all-gather.
 #[derive(Default)]
 pub struct Reduce {
+    engine: bool,
     /// What was given, for the second phase of a code that has one.
     given: Vec<f32>,
     short: Vec<f32>,
@@ -55,7 +64,7 @@ impl Exchange for Reduce {
         } else {
             linear.lift(&self.short, &coding, said);
         }
-        self.scatter.send(talk.port, talk.purpose, talk.frame, 0, &self.short)
+        self.speak(talk, 0)
     }
 
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
@@ -68,7 +77,7 @@ impl Exchange for Reduce {
             return Ok(flags);
         }
         linear.refine(&self.given, &coding, &mut self.short);
-        self.scatter.send(talk.port, talk.purpose, talk.frame, 1, &self.short)?;
+        self.speak(talk, 1)?;
         flags = self.agree(talk, 1)?;
         if let Some(linear) = talk.compressor.linear() {
             linear.lift(&self.short, &coding, agreed);
@@ -84,7 +93,23 @@ impl Exchange for Reduce {
 }
 
 impl Reduce {
+    /// By the all-reduce of the fabric's engine.
+    pub fn by_engine() -> Self {
+        Self { engine: true, ..Self::default() }
+    }
+
+    /// What is said before anybody is heard; an engine's collective begins when all have come to it.
+    fn speak(&mut self, talk: &mut Talk, phase: usize) -> Result<()> {
+        if self.engine {
+            return Ok(());
+        }
+        self.scatter.send(talk.port, talk.purpose, talk.frame, phase, &self.short)
+    }
+
     fn agree(&mut self, talk: &mut Talk, phase: usize) -> Result<u8> {
+        if self.engine {
+            return engine::agree(talk, &mut self.short);
+        }
         let gathering = talk.gathering(self.short.len());
         let weight = |rank: usize| talk.weights.get(rank).copied().unwrap_or(1.0);
         let (port, frame) = (&mut *talk.port, talk.frame);

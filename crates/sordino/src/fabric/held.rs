@@ -1,4 +1,4 @@
-//! Words that have arrived and were not asked for yet.
+//! Words that have arrived and were not asked for yet: what a fabric of whichever crate keeps them in.
 
 use std::collections::VecDeque;
 
@@ -6,17 +6,21 @@ use crate::base::{Error, Result, State};
 
 /// One word: who said it, when it is there (by whatever clock the port goes), and its bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Word {
+pub struct Word {
+    /// Who said it.
     pub from: usize,
+    /// When it is there; 0 where the port goes by no clock.
     pub at: f64,
+    /// The message.
     pub bytes: Vec<u8>,
 }
 
 /// Words in the order in which they came. What a checkpoint keeps of a fabric.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Held(VecDeque<Word>);
+pub struct Held(VecDeque<Word>);
 
 impl Held {
+    /// Keeps a word that has come.
     pub fn push(&mut self, word: Word) {
         self.0.push_back(word);
     }
@@ -71,6 +75,16 @@ impl Held {
             self.0.push_back(Word { from: *from as usize, at: f64::from_bits(*at), bytes });
         }
         Ok(())
+    }
+}
+
+/// Says of saved words who said them by other numbers.
+pub(super) fn renumber(state: &mut State, number: impl Fn(usize) -> Option<usize>) {
+    for (name, word) in &mut state.numbers {
+        if let (true, Some(from)) = (name.starts_with("word-"), word.first_mut()) {
+            // Whoever has no number here is nobody, and nobody asks for its words.
+            *from = number(*from as usize).map_or(u64::MAX, |rank| rank as u64);
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 mod faulty;
 mod group;
-mod held;
+pub mod held;
 mod metered;
+mod parting;
 mod sim;
 mod slow;
 mod threads;
@@ -11,7 +12,8 @@ mod threads;
 pub use faulty::{Fault, Faulty};
 pub use group::{Group, Shared};
 pub use metered::{Meter, Metered};
-pub use sim::{SimClock, SimPort, World, simulate};
+pub use parting::Parting;
+pub use sim::{SimClock, SimPort, World, simulate, together};
 pub use slow::Slow;
 pub use threads::{ThreadPort, connect, on_threads};
 
@@ -158,6 +160,12 @@ pub trait Port: Send {
         Err(Error::request("this port keeps no words; a server that serves whoever comes needs another"))
     }
 
+    /// Overwrites everybody's `vector` with the sum of all, by the engine's own collective and in its order of addition;
+    /// all ranks call it with vectors of one length. Only a fabric over an engine that has one has this verb.
+    fn all_reduce(&mut self, _tag: &Tag, _vector: &mut [f32]) -> Result<()> {
+        Err(Error::request("this fabric has no all-reduce of an engine's own; use exchange=reduce"))
+    }
+
     /// Puts into `state` what time it is and how busy links are, where that is the port's to know.
     fn save(&self, _state: &mut State) {}
 
@@ -218,6 +226,10 @@ impl<P: Port + ?Sized> Port for Box<P> {
 
     fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
         (**self).hold(from, tags)
+    }
+
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+        (**self).all_reduce(tag, vector)
     }
 
     fn save(&self, state: &mut State) {

@@ -11,6 +11,7 @@ use crate::aggregate::Aggregator;
 use crate::base::{Error, Layout, Result, Role, Tensor};
 use crate::compress::{self, Class, Compressor};
 use crate::exchange::{self, Plan};
+use crate::fabric::Medium;
 use crate::grammar::Value;
 use crate::optim::Transform;
 use crate::payload::Payload;
@@ -93,7 +94,7 @@ fn exchanged(
     refuse: &Refuse,
 ) -> Result<()> {
     match exchange::plan(recipe.choice("exchange")?)? {
-        Plan::Reduce => {
+        Plan::Reduce { engine } => {
             if codec.linear().is_none() {
                 return refuse(
                     "exchange",
@@ -109,6 +110,9 @@ fn exchanged(
                     "an all-reduce can only add up",
                     "use exchange=gather or exchange=star, or exchange=auto",
                 );
+            }
+            if engine {
+                by_engine(recipe, aggregator, refuse)?;
             }
         }
         Plan::Star { down, feedback: way_down } => {
@@ -133,6 +137,30 @@ fn exchanged(
         }
         Plan::Gather => {}
         Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is checked")),
+    }
+    Ok(())
+}
+
+/// What the engine's own all-reduce asks of the other choices.
+fn by_engine(recipe: &Recipe, aggregator: &dyn Aggregator, refuse: &Refuse) -> Result<()> {
+    if aggregator.weighs() {
+        return refuse(
+            "exchange",
+            "aggregate",
+            "an engine adds up without weights",
+            "use exchange=reduce, or aggregate=mean",
+        );
+    }
+    if recipe.choice("placement")?.name != "replicate" {
+        return refuse(
+            "exchange",
+            "placement",
+            "the engine's collective is of all ranks, and here those meet that hold the same blocks",
+            "use exchange=reduce",
+        );
+    }
+    if matches!(recipe.medium()?, Medium::Sim(_)) {
+        return refuse("exchange", "fabric", "a simulated world has no engine", "use exchange=reduce");
     }
     Ok(())
 }

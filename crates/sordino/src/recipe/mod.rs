@@ -165,6 +165,12 @@ impl Recipe {
         budget::solve(self, steps, ranks, rows)
     }
 
+    /// The choices of a run on `old` ranks for going on with `new` ones: a `feedback.lambda` that is sigma' of dual ascent
+    /// follows their number. Everything else stays as it was, rates and noise too.
+    pub fn regroup(&mut self, old: usize, new: usize) -> Result<()> {
+        auto::repace(self, old, new)
+    }
+
     /// How many rounds a run of `steps` steps has, where a pass over a client's rows takes `epoch` steps on average.
     pub fn rounds(&self, steps: u64, epoch: f64) -> Result<u64> {
         Ok(budget::rounds(&self.build(Arc::new(Still))?, steps, epoch))
@@ -173,6 +179,11 @@ impl Recipe {
     /// Whether local work can tell how far from the optimum a model is.
     pub fn certifies(&self) -> bool {
         self.choices["local"].name == "dual"
+    }
+
+    /// Whether the exchange is the collective of the fabric's engine, which most fabrics do not have.
+    pub fn needs_engine(&self) -> Result<bool> {
+        Ok(matches!(exchange::plan(self.choice("exchange")?)?, Plan::Reduce { engine: true }))
     }
 
     /// What ranks talk through.
@@ -263,7 +274,8 @@ impl Recipe {
 fn build_exchange(element: &Element, up: &str) -> Result<Box<dyn Exchange>> {
     Ok(match exchange::plan(element)? {
         Plan::Gather => Box::new(Gather::default()),
-        Plan::Reduce => Box::new(Reduce::default()),
+        Plan::Reduce { engine: true } => Box::new(Reduce::by_engine()),
+        Plan::Reduce { engine: false } => Box::new(Reduce::default()),
         Plan::Star { down, feedback } => {
             let differences = up == "ef21" && feedback.name == "ef21";
             let way_down = if differences { Element::word("residual") } else { feedback };

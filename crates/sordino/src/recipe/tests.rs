@@ -90,6 +90,11 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("gpipe", &["optim=mixclip"], "no mixclip"),
         ("gpipe", &["placement.capacity=1"], "micro=1"),
         ("pipeline-sync", &["placement.ring=true"], "ring=false"),
+        ("sync-sgd", &["exchange=reduce(engine)", "aggregate=weighted"], "use exchange=reduce, or aggregate=mean"),
+        ("sync-sgd", &["exchange=reduce(engine)", "compress=sign"], "use exchange=gather"),
+        ("sync-sgd", &["exchange=reduce(engine)", "fabric=sim"], "use exchange=reduce"),
+        ("gpipe", &["exchange=reduce(engine)"], "use exchange=reduce"),
+        ("sync-sgd", &["exchange=reduce(motor)"], "one of ranks, engine"),
     ] {
         let message = refusal(row, sets);
         assert!(message.contains(hint), "{row} {sets:?}: {message}");

@@ -114,7 +114,7 @@ impl<'a> Trial<'a> {
         self.metered(None)
     }
 
-    /// What is left of a run whose ranks remember `states`.
+    /// What is left of a run whose ranks, of whatever number, remember `states`.
     pub fn resume(&self, states: &[State]) -> Result<Vec<Rank>> {
         self.metered(Some(states))
     }
@@ -135,16 +135,15 @@ impl<'a> Trial<'a> {
             }
         };
         on_threads(seats, |(port, clock)| {
-            let rank = port.rank();
             let (session, workload) = self.timed(port, clock)?;
-            self.keep(session, workload, from.map(|states| &states[rank]))
+            self.keep(session, workload, from)
         })
         .map(assembled)
     }
 
-    fn keep(&self, mut session: Session, mut workload: Box<dyn Workload>, from: Option<&State>) -> Result<Rank> {
-        if let Some(state) = from {
-            session.load(state, &mut *workload)?;
+    fn keep(&self, mut session: Session, mut workload: Box<dyn Workload>, from: Option<&[State]>) -> Result<Rank> {
+        if let Some(states) = from {
+            session.load_from(states, &mut *workload)?;
         }
         let start = session.worker().model().to_vec();
         let mut rounds = Vec::new();

@@ -1,0 +1,169 @@
+//! The fabric's own all-reduce in place of ours: one collective, and rank 0's frame rides along in it.
+
+use crate::base::{Result, flat};
+use crate::exchange::Talk;
+
+/// Overwrites everybody's short vector with the aggregate, and returns rank 0's flags.
+///
+/// Nine numbers travel behind the vector: rank 0's frame, to which all others add zeros, so that it arrives exactly and
+/// every rank finds out whether it agrees with rank 0.
+pub(super) fn agree(talk: &mut Talk, short: &mut Vec<f32>) -> Result<u8> {
+    let len = short.len();
+    let mut frame = talk.frame.limbs();
+    if talk.port.rank() > 0 {
+        frame.fill(0.0);
+    }
+    short.extend_from_slice(&frame);
+    let tag = talk.across();
+    talk.port.all_reduce(&tag, short)?;
+    let flags = talk.frame.compare(0, &short[len..])?;
+    short.truncate(len);
+    // Voices that all tell the same are told gain times it: what the sum is divided by follows.
+    let voices = talk.voices.len() as f64;
+    let divisor = voices / talk.aggregator.gain(voices, talk.expected);
+    if divisor != 1.0 {
+        flat::divide(short, divisor as f32);
+    }
+    Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::Result;
+    use crate::aggregate::{Aggregator, Mean, Sum};
+    use crate::base::{Error, Kind, Layout, Ledger, Party, Purpose, Role, Stream, Tensor, Use};
+    use crate::compress::{Compressor, Dense, PowerSgd};
+    use crate::exchange::{Exchange, Frame, Reduce, Talk, Voice};
+    use crate::fabric::{Metered, Port, Still, Tag, ThreadPort, connect, on_threads};
+
+    /// A port over an engine whose all-reduce adds up from the last rank to the first.
+    struct Motor(ThreadPort);
+
+    impl Port for Motor {
+        fn rank(&self) -> usize {
+            self.0.rank()
+        }
+
+        fn size(&self) -> usize {
+            self.0.size()
+        }
+
+        fn send(&mut self, to: usize, tag: &Tag, bytes: &[u8]) -> Result<()> {
+            self.0.send(to, tag, bytes)
+        }
+
+        fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
+            self.0.receive(from, tag, into)
+        }
+
+        fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+            let (rank, size) = (self.rank(), self.size());
+            let mut bytes = Vec::new();
+            if rank + 1 < size {
+                self.0.receive(rank + 1, tag, &mut bytes)?;
+                let theirs = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                vector.iter_mut().zip(theirs).for_each(|(v, theirs)| *v += theirs);
+            }
+            let raw = |vector: &[f32]| vector.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
+            if rank > 0 {
+                self.0.send(rank - 1, tag, &raw(vector))?;
+                self.0.receive(0, tag, &mut bytes)?;
+                let theirs = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                vector.iter_mut().zip(theirs).for_each(|(v, theirs)| *v = theirs);
+                return Ok(());
+            }
+            (1..size).try_for_each(|to| self.0.send(to, tag, &raw(vector)))
+        }
+    }
+
+    struct Way {
+        engine: bool,
+        wrong_round: bool,
+        codec: fn() -> Box<dyn Compressor>,
+        aggregator: fn() -> Box<dyn Aggregator>,
+    }
+
+    const SIZE: usize = 3;
+
+    /// What every rank is understood to have said, what is agreed, rank 0's flags and what was counted.
+    fn agree<P: Port>(way: &Way, wrap: fn(ThreadPort) -> P) -> Result<Vec<(Vec<f32>, Vec<f32>, u8, Ledger)>> {
+        let layout = Layout::new([Tensor::new("w", &[24, 20], Role::Weight), Tensor::new("b", &[7], Role::Bias)]);
+        let ports = connect(SIZE).into_iter().map(|port| Metered::new(wrap(port), Arc::new(Still))).collect();
+        on_threads(ports, |mut port| {
+            let rank = port.rank();
+            let mut exchange = if way.engine { Reduce::by_engine() } else { Reduce::default() };
+            let round = 70_000 * 70_000 + u64::from(way.wrong_round && rank == 2);
+            let mut stream = Stream::new(3, Use::Problem, rank as u64, 0);
+            let given: Vec<f32> = (0..layout.len()).map(|_| stream.normal()).collect();
+            let mut talk = Talk {
+                port: &mut port,
+                compressor: &mut *(way.codec)(),
+                aggregator: &mut *(way.aggregator)(),
+                layout: &layout,
+                seed: 1,
+                frame: Frame { round, silence: 65_536, flags: if rank == 0 { 131 } else { 4 } },
+                purpose: &Purpose::Payload,
+                voices: &Voice::ranks(SIZE),
+                expected: SIZE as f64,
+                clients: false,
+                weights: &[],
+            };
+            let (mut said, mut agreed) = (vec![0.0; layout.len()], vec![0.0; layout.len()]);
+            exchange.begin(&mut talk, Voice { client: rank as u64, rank }, &given, &mut said)?;
+            let flags = exchange.finish(&mut talk, &mut said, &mut agreed)?;
+            let ledger = port.meter().map(|meter| meter.ledger.clone());
+            Ok((said, agreed, flags, ledger.ok_or_else(|| Error::request("a metered port has no meter"))?))
+        })
+    }
+
+    const DENSE: fn() -> Box<dyn Compressor> = || Box::new(Dense);
+    const LOW_RANK: fn() -> Box<dyn Compressor> = || Box::new(PowerSgd::new(2));
+    const MEAN: fn() -> Box<dyn Aggregator> = || Box::new(Mean::default());
+    const HALF: fn() -> Box<dyn Aggregator> = || Box::new(Sum::of(0.5));
+
+    #[test]
+    fn an_engine_agrees_with_the_ranks_to_rounding_and_not_bit_for_bit() {
+        let mut moved = 0;
+        for codec in [DENSE, LOW_RANK] {
+            for aggregator in [MEAN, HALF] {
+                let way = Way { engine: false, wrong_round: false, codec, aggregator };
+                let ours = agree(&way, Motor).unwrap();
+                let engine = agree(&Way { engine: true, ..way }, Motor).unwrap();
+                for (ours, engine) in ours.iter().zip(&engine) {
+                    assert_eq!((ours.2, engine.2), (131, 131));
+                    moved += ours.1.iter().zip(&engine.1).filter(|(a, b)| a != b).count();
+                    for (a, b) in ours.0.iter().zip(&engine.0).chain(ours.1.iter().zip(&engine.1)) {
+                        assert!((a - b).abs() <= 1e-5 * (1.0 + a.abs()), "{a} {b}");
+                    }
+                }
+                assert!(engine.iter().all(|rank| rank.1 == engine[0].1));
+            }
+        }
+        assert!(moved > 0, "another order of addition is nowhere to be seen");
+    }
+
+    #[test]
+    fn a_ring_is_what_is_counted() {
+        let way = Way { engine: true, wrong_round: false, codec: DENSE, aggregator: MEAN };
+        let (vector, ranks) = (4 * (24 * 20 + 7 + 9), agree(&way, Motor).unwrap());
+        let mut all = Ledger::default();
+        ranks.iter().for_each(|rank| all.merge(&rank.3));
+        let sent: u64 = (0..SIZE).map(|rank| all.sent_by(Party::Worker(rank))).sum();
+        assert_eq!(sent, 2 * (SIZE as u64 - 1) * vector);
+        let (busiest, _) = all.busiest(SIZE, None);
+        assert!(busiest >= sent / 3 && busiest <= sent / 3 + 16, "{busiest}");
+        let messages: u64 = ranks[1].3.flows().map(|(_, flow)| flow.messages).sum();
+        assert_eq!(messages, 2 * (SIZE as u64 - 1));
+    }
+
+    #[test]
+    fn a_rank_of_another_round_and_a_fabric_without_an_engine_are_refused() {
+        let way = Way { engine: true, wrong_round: true, codec: DENSE, aggregator: MEAN };
+        let error = agree(&way, Motor).unwrap_err();
+        assert!(error.kind() == Kind::Mismatch && error.to_string().contains("round 4900000000 after"), "{error}");
+        let error = agree(&Way { wrong_round: false, ..way }, |port| port).unwrap_err().to_string();
+        assert!(error.contains("use exchange=reduce"), "{error}");
+    }
+}
