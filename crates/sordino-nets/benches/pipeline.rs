@@ -63,11 +63,15 @@ impl SlowStage {
 }
 
 impl Stage for SlowStage {
-    fn forward(&mut self, x: &[f32], piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
+    fn load(&mut self, x: &[f32]) -> Result<()> {
+        self.inner.load(x)
+    }
+
+    fn forward(&mut self, piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
         for _ in 0..if self.is_hit(piece) { 2 } else { 0 } {
-            self.inner.forward(x, piece, input, keep)?;
+            self.inner.forward(piece, input, keep)?;
         }
-        self.inner.forward(x, piece, input, keep)
+        self.inner.forward(piece, input, keep)
     }
 
     /// A way back uses up what was kept, so its work is not repeated: its time is spent again.

@@ -140,6 +140,9 @@ impl Block {
 
     /// One iteration with the weights of this block alone, which leaves the gradient of what came back, if anything did.
     fn iterate(&mut self, at: &Moment, links: &mut Links, gradient: &mut [f32]) -> Result<Option<f64>> {
+        if self.goes(at.now).is_some() {
+            self.stage.load(at.point)?;
+        }
         for part in 0..self.pipeline.micro {
             self.forward(at, links, part)?;
         }
@@ -180,7 +183,7 @@ impl Block {
             let recomputes = self.pipeline.recomputes(self.index, self.blocks);
             let piece = self.source.piece(id, part, self.pipeline.micro);
             let began = at.clock.now();
-            let flow = self.stage.forward(at.point, &piece, &input, !recomputes)?;
+            let flow = self.stage.forward(&piece, &input, !recomputes)?;
             self.labour(at, self.share.forward, began);
             self.rows[part] = flow.rows;
             if self.pipeline.staleness(self.index, self.blocks) > 0 {
@@ -216,7 +219,7 @@ impl Block {
             })?;
             if self.pipeline.recomputes(self.index, self.blocks) {
                 let began = at.clock.now();
-                self.stage.forward(at.point, &piece, &waited.input, true)?;
+                self.stage.forward(&piece, &waited.input, true)?;
                 self.labour(at, self.share.forward, began);
             }
             self.spare.push(waited.weights);
@@ -268,7 +271,8 @@ impl Block {
                 weights.resize(self.len, 0.0);
                 state.take(&format!("{name}/{i}/weights"), &mut weights)?;
                 let piece = self.source.piece(token.id, 0, self.pipeline.micro);
-                self.stage.forward(&weights, &piece, &token.flow, true)?;
+                self.stage.load(&weights)?;
+                self.stage.forward(&piece, &token.flow, true)?;
             }
             self.waiting.push_back(Waiting { id: token.id, input: token.flow, weights });
         }
