@@ -119,9 +119,8 @@ fn moved(out: &str) -> u64 {
 #[test]
 fn killed_with_four_workers_it_goes_on_with_two_and_with_six() {
     let scratch = Scratch::new("regrouped");
-    for (i, run) in ["qsr --set compress=topk(0.05) --set feedback=residual", "saef --set optim.momentum=0.9", "ef21"]
-        .iter()
-        .enumerate()
+    for (i, run) in
+        ["qsr --set compress=topk(0.05) --set feedback=residual", "saef --set optim.momentum=0.9"].iter().enumerate()
     {
         let (whole, broken) = (scratch.at(&format!("whole-{i}")), scratch.at(&format!("broken-{i}")));
         let line = |out: &str| {

@@ -319,6 +319,8 @@ impl Bench<'_> {
             }
             meter.wait = regroup::waited(manifest, rank, ranks).map_or(0.0, |wait| wait - waited);
         });
+        // A virtual clock stands where it was only now.
+        self.began = self.clock.now() - self.desk.kept().wall;
         // A run that was at its end already has no round left that would look at the model.
         let model = self.session.evaluated(workload)?;
         self.regrouped(out, manifest)?;

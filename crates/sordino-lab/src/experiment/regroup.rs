@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn what_dual_ascent_looks_ahead_of_follows_the_number_of_workers() {
         let (scratch, task) = (Scratch::new("repaced"), rows());
-        let sets = ["schedule.every=8", "compress=topk(0.3)", "feedback=residual(lambda=auto)", "exchange=gather"];
+        let sets = ["schedule=constant(8)", "compress=topk(0.3)", "feedback=residual(lambda=auto)", "exchange=gather"];
         let first = plan("cocoa-plus", &sets, 4, &scratch.0);
         let lambda = |plan: &Plan| plan.recipe.choice("feedback").unwrap().named["lambda"].to_string();
         assert_eq!(lambda(&first), "4");
@@ -263,6 +263,9 @@ mod tests {
             let seconds: Vec<f64> = rest.points.iter().map(|p| p.seconds).collect();
             assert!(seconds.is_sorted(), "{seconds:?}");
             assert!(rest.summary.wall_seconds > half.summary.wall_seconds);
+            // With as many workers as before they are those of a run that was not stopped.
+            let twelfth = |ended: &Ended| ended.points.iter().find(|p| p.round == 12).unwrap().seconds;
+            assert_eq!(twelfth(&rest), twelfth(&whole));
             assert!(rest.summary.wall_seconds < 1.2 * whole.summary.wall_seconds, "{seconds:?}");
         }
     }
