@@ -73,8 +73,7 @@ fn check() -> Result<(), Failure> {
 /// Everything, in one release profile, so that Burn compiles once.
 fn test() -> Result<(), Failure> {
     check()?;
-    let tests = ["test", "--release", "--workspace", "--features", "sordino/testing"];
-    cargo(&[&tests[..], &engines::LEFT_OUT].concat(), &[])?;
+    engines::workspace(&[])?;
     engines::test()?;
     for example in examples()? {
         run_example(&example)?;
