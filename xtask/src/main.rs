@@ -1,6 +1,6 @@
 //! The project's own commands: `cargo xtask test` verifies everything and writes nothing, `fix` mends what a machine
 //! can mend, `gen` writes the generated documents, `picture` makes the README's screenshot, `accounting` compares the
-//! privacy accountant with Google's.
+//! privacy accountant with Google's, `engines` is the part of `test` that is linked with MPI.
 
 mod accounting;
 mod demo;
@@ -22,7 +22,8 @@ fn main() -> ExitCode {
         Some("gen") => documents::write(),
         Some("picture") => demo::picture(),
         Some("accounting") => account(),
-        _ => Err("cargo xtask test | check | fix | gen | picture | accounting".into()),
+        Some("engines") => engines::check().and_then(|()| engines::test()),
+        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | engines".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

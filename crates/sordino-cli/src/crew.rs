@@ -25,9 +25,14 @@ pub const TIMEOUT: f64 = 600.0;
 pub enum Crew {
     /// Threads of this process.
     Threads,
-    /// This process and others.
-    Processes(Shared),
+    /// This process and others: the port to all of them, and the launcher's own handle of it.
+    Processes(Shared, Handle),
 }
+
+#[cfg(feature = "mpi")]
+type Handle = sordino_mpi::MpiPort;
+#[cfg(not(feature = "mpi"))]
+type Handle = ();
 
 /// What process 0 tells the others to do.
 #[derive(Serialize, Deserialize)]
@@ -46,7 +51,10 @@ impl Crew {
         }
         match launched {
             None => Ok(Self::Threads),
-            Some(launched) => Ok(Self::Processes(join(launched, Duration::from_secs_f64(timeout))?)),
+            Some(launched) => {
+                let (port, handle) = join(launched, Duration::from_secs_f64(timeout))?;
+                Ok(Self::Processes(port, handle))
+            }
         }
     }
 
@@ -54,7 +62,7 @@ impl Crew {
     pub fn processes(&self) -> Option<usize> {
         match self {
             Self::Threads => None,
-            Self::Processes(port) => Some(port.size()),
+            Self::Processes(port, _) => Some(port.size()),
         }
     }
 
@@ -65,13 +73,13 @@ impl Crew {
 
     /// Whether this process takes its plans from another.
     pub fn follows(&self) -> bool {
-        matches!(self, Self::Processes(port) if port.rank() > 0)
+        matches!(self, Self::Processes(port, _) if port.rank() > 0)
     }
 
     /// Trains a plan with everybody.
     pub fn train(&self, planned: &Planned, observer: &dyn Observer) -> Result<Ended> {
         let (task, plan) = (&*planned.made.task, &planned.plan);
-        let Self::Processes(port) = self else { return experiment::run(task, plan, &clock::real(), observer) };
+        let Self::Processes(port, _) = self else { return experiment::run(task, plan, &clock::real(), observer) };
         let order = Order {
             plan: plan.to_toml(),
             out: plan.out.as_ref().map(|out| std::path::absolute(out).unwrap_or_else(|_| out.clone())),
@@ -86,7 +94,7 @@ impl Crew {
 
     /// Takes part in every plan of process 0, until it has no more.
     pub fn follow(&self) -> anyhow::Result<()> {
-        let Self::Processes(port) = self else { return Ok(()) };
+        let Self::Processes(port, _) = self else { return Ok(()) };
         loop {
             let words = decree(&mut port.clone(), &[])?;
             if words.is_empty() {
@@ -106,7 +114,7 @@ impl Crew {
     /// Says to the others that there is no more to do.
     pub fn dismiss(&self) -> anyhow::Result<()> {
         match self {
-            Self::Processes(port) if port.rank() == 0 => Ok(decree(&mut port.clone(), &[]).map(drop)?),
+            Self::Processes(port, _) if port.rank() == 0 => Ok(decree(&mut port.clone(), &[]).map(drop)?),
             _ => Ok(()),
         }
     }
@@ -120,7 +128,7 @@ fn planned(words: &[u8]) -> anyhow::Result<Planned> {
 }
 
 #[cfg(feature = "mpi")]
-fn join(launched: Launched, patience: Duration) -> anyhow::Result<Shared> {
+fn join(launched: Launched, patience: Duration) -> anyhow::Result<(Shared, Handle)> {
     let port = sordino_mpi::join(patience)?;
     if port.size() != launched.size {
         let (by, size, found) = (launched.by, launched.size, port.size());
@@ -129,11 +137,11 @@ fn join(launched: Launched, patience: Duration) -> anyhow::Result<Shared> {
              implementation's launcher; build again with the mpicc of that one first on the path, or name it in MPICC"
         );
     }
-    Ok(Shared::new(Box::new(port)))
+    Ok((Shared::new(Box::new(port.clone())), port))
 }
 
 #[cfg(not(feature = "mpi"))]
-fn join(launched: Launched, _: Duration) -> anyhow::Result<Shared> {
+fn join(launched: Launched, _: Duration) -> anyhow::Result<(Shared, Handle)> {
     let Launched { size, by, .. } = launched;
     bail!(
         "{by} started {size} processes, but this program was built without MPI, so each would train alone; install an MPI \
@@ -145,8 +153,8 @@ fn join(launched: Launched, _: Duration) -> anyhow::Result<Shared> {
 /// Ends this process, and where there are others all of them, with a status.
 pub fn abort(crew: &Crew, status: i32) -> ! {
     #[cfg(feature = "mpi")]
-    if matches!(crew, Crew::Processes(_)) {
-        sordino_mpi::abort(status);
+    if let Crew::Processes(_, port) = crew {
+        port.clone().abort(status);
     }
     let _ = crew;
     std::process::exit(status)

@@ -93,8 +93,10 @@ mod tests {
 
     const SIZE: usize = 3;
 
-    /// What every rank is understood to have said, what is agreed, rank 0's flags and what was counted.
-    fn agree<P: Port>(way: &Way, wrap: fn(ThreadPort) -> P) -> Result<Vec<(Vec<f32>, Vec<f32>, u8, Ledger)>> {
+    /// What a rank is understood to have said, what is agreed, rank 0's flags and what was counted.
+    type Agreed = (Vec<f32>, Vec<f32>, u8, Ledger);
+
+    fn agree<P: Port>(way: &Way, wrap: fn(ThreadPort) -> P) -> Result<Vec<Agreed>> {
         let layout = Layout::new([Tensor::new("w", &[24, 20], Role::Weight), Tensor::new("b", &[7], Role::Bias)]);
         let ports = connect(SIZE).into_iter().map(|port| Metered::new(wrap(port), Arc::new(Still))).collect();
         on_threads(ports, |mut port| {
@@ -155,7 +157,9 @@ mod tests {
         let way = Way { engine: true, wrong_round: false, codec: DENSE, aggregator: MEAN };
         let (vector, ranks) = (4 * (24 * 20 + 7 + 9), agree(&way, Motor).unwrap());
         let mut all = Ledger::default();
-        ranks.iter().for_each(|rank| all.merge(&rank.3));
+        for rank in &ranks {
+            all.merge(&rank.3);
+        }
         let sent: u64 = (0..SIZE).map(|rank| all.sent_by(Party::Worker(rank))).sum();
         assert_eq!(sent, 2 * (SIZE as u64 - 1) * vector);
         let (busiest, _) = all.busiest(SIZE, None);
