@@ -16,7 +16,7 @@ use sordino_lab::record::{FlowRow, ledger_of};
 
 use crate::port::{Causes, Heard};
 use crate::record::Record;
-use crate::workload::{Gradient, Given};
+use crate::workload::{Given, Gradient};
 
 /// Where a session stands in a round.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -328,4 +328,3 @@ fn settle(recipe: &mut Recipe, given: &Given, ranks: usize, steps: Option<u64>, 
     }
     check(recipe)
 }
-

@@ -49,7 +49,9 @@ fn value(x: &Bound<'_, PyAny>) -> PyResult<Value> {
     }
     match x.extract::<f64>() {
         Ok(number) if number.is_finite() && !x.is_instance_of::<PyBool>() => Ok(Value::Number(number)),
-        _ => Err(refused(py, format!("a choice is a text such as 'topk(0.01)', a finite number or None, but {x} came"))),
+        _ => {
+            Err(refused(py, format!("a choice is a text such as 'topk(0.01)', a finite number or None, but {x} came")))
+        }
     }
 }
 
@@ -107,8 +109,7 @@ impl Recipe {
         choices: Option<&Bound<'_, PyDict>>,
         axes: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let mut inner =
-            if row == "custom" { recipe::Recipe::default() } else { told(py, recipe::Recipe::named(row))? };
+        let mut inner = if row == "custom" { recipe::Recipe::default() } else { told(py, recipe::Recipe::named(row))? };
         for (name, x) in choices.into_iter().chain(axes).flatten() {
             choose(&mut inner, &name.extract::<String>()?, &x)?;
         }
@@ -186,10 +187,7 @@ impl Recipe {
 
     /// Every axis with its choice.
     fn choices(&self, py: Python<'_>) -> PyResult<BTreeMap<&'static str, String>> {
-        recipe::AXES
-            .iter()
-            .map(|axis| Ok((axis.name, told(py, self.inner.choice(axis.name))?.to_string())))
-            .collect()
+        recipe::AXES.iter().map(|axis| Ok((axis.name, told(py, self.inner.choice(axis.name))?.to_string()))).collect()
     }
 
     fn __repr__(&self) -> PyResult<String> {

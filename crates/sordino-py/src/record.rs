@@ -56,8 +56,7 @@ impl Record {
 
     /// Puts everything into `state`, as JSON in whole words.
     pub fn save(&self, now: f64, state: &mut State) -> Result<()> {
-        let saved =
-            Saved { points: self.points.clone(), resumed: self.resumed.clone(), seconds: self.seconds(now) };
+        let saved = Saved { points: self.points.clone(), resumed: self.resumed.clone(), seconds: self.seconds(now) };
         let mut text =
             serde_json::to_vec(&saved).map_err(|e| Error::data(format!("a record cannot be written: {e}")))?;
         text.resize(text.len().next_multiple_of(8), b' ');

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
+use sordino::Result;
 use sordino::base::{Kind, Layout, Party, Purpose, Tensor};
 use sordino::engine::Pace;
 use sordino::fabric::{Metered, Port, connect};
 use sordino::payload::Payload;
 use sordino::workload::Start;
-use sordino::Result;
 use sordino_lab::record::{FlowRow, flows_of};
 
 use crate::alone::Alone;

@@ -581,7 +581,8 @@ mod tests {
         let refused = Former::new(later.to_vec(), &[], 1.0).part("outer").means().unwrap_err().to_string();
         assert!(refused.contains("`outer/steps`"), "{refused}");
         // Who remembers nothing owes nothing.
-        let some = Former::new(vec![&states[1], &State::default()], &[], 1.0);
+        let nothing = State::default();
+        let some = Former::new(vec![&states[1], &nothing], &[], 1.0);
         some.part("feedback").put_mean("residual", 1.0, &mut mean).unwrap();
         assert_eq!(mean.vectors["residual"], [1.0, 0.05]);
         assert_eq!(some.part("outer").same_but(&[]).unwrap(), outer);
