@@ -1,10 +1,12 @@
 //! The project's own commands: `cargo xtask test` verifies everything and writes nothing, `fix` mends what a machine
 //! can mend, `gen` writes the generated documents, `picture` makes the README's screenshot, `accounting` compares the
-//! privacy accountant with Google's.
+//! privacy accountant with Google's, `python` builds and tests the Python package.
 
 mod accounting;
 mod demo;
 mod documents;
+mod environment;
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -18,10 +20,11 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("check") => check(),
         Some("fix") => fix(),
-        Some("gen") => documents::write(),
+        Some("gen") => generate(),
         Some("picture") => demo::picture(),
         Some("accounting") => account(),
-        _ => Err("cargo xtask test | check | fix | gen | picture | accounting".into()),
+        Some("python") => python::test(),
+        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | python".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,6 +79,7 @@ fn test() -> Result<(), Failure> {
     }
     accounting::compare()?;
     documents::compare()?;
+    python::test()?;
     demo::bounds()?;
     eprintln!("== everything passed");
     Ok(())
@@ -86,7 +90,13 @@ fn fix() -> Result<(), Failure> {
     let lints = ["clippy", "--release", "--workspace", "--all-targets", "--features", "sordino/testing"];
     cargo(&[&lints[..], &["--fix", "--allow-dirty"]].concat(), &[])?;
     cargo(&["fmt", "--all"], &[])?;
-    documents::write()
+    generate()
+}
+
+/// Writes what is generated: documents from the registries, the stub of the Python module from itself.
+fn generate() -> Result<(), Failure> {
+    documents::write()?;
+    python::write()
 }
 
 /// The accountant's comparison by itself.

@@ -49,7 +49,9 @@ fn value(x: &Bound<'_, PyAny>) -> PyResult<Value> {
     }
     match x.extract::<f64>() {
         Ok(number) if number.is_finite() && !x.is_instance_of::<PyBool>() => Ok(Value::Number(number)),
-        _ => Err(refused(py, format!("a choice is a text such as 'topk(0.01)', a finite number or None, but {x} came"))),
+        _ => {
+            Err(refused(py, format!("a choice is a text such as 'topk(0.01)', a finite number or None, but {x} came")))
+        }
     }
 }
 
@@ -107,8 +109,7 @@ impl Recipe {
         choices: Option<&Bound<'_, PyDict>>,
         axes: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let mut inner =
-            if row == "custom" { recipe::Recipe::default() } else { told(py, recipe::Recipe::named(row))? };
+        let mut inner = if row == "custom" { recipe::Recipe::default() } else { told(py, recipe::Recipe::named(row))? };
         for (name, x) in choices.into_iter().chain(axes).flatten() {
             choose(&mut inner, &name.extract::<String>()?, &x)?;
         }
@@ -186,13 +187,10 @@ impl Recipe {
 
     /// Every axis with its choice.
     fn choices(&self, py: Python<'_>) -> PyResult<BTreeMap<&'static str, String>> {
-        recipe::AXES
-            .iter()
-            .map(|axis| Ok((axis.name, told(py, self.inner.choice(axis.name))?.to_string())))
-            .collect()
+        recipe::AXES.iter().map(|axis| Ok((axis.name, told(py, self.inner.choice(axis.name))?.to_string()))).collect()
     }
 
-    fn __repr__(&self) -> PyResult<String> {
+    fn __repr__(&self) -> String {
         let row = recipe::Recipe::named(&self.inner.method).unwrap_or_default();
         let differs = |axis: &&recipe::Axis| match (self.inner.choice(axis.name), row.choice(axis.name)) {
             (Ok(mine), Ok(its)) => mine != its,
@@ -200,7 +198,7 @@ impl Recipe {
         };
         let choice = |axis: &recipe::Axis| Some(format!(", {}='{}'", axis.name, self.inner.choice(axis.name).ok()?));
         let changed: String = recipe::AXES.iter().filter(differs).filter_map(choice).collect();
-        Ok(format!("Recipe('{}'{changed})", self.inner.method))
+        format!("Recipe('{}'{changed})", self.inner.method)
     }
 
     /// For `copy` and `pickle`.

@@ -56,8 +56,7 @@ impl Record {
 
     /// Puts everything into `state`, as JSON in whole words.
     pub fn save(&self, now: f64, state: &mut State) -> Result<()> {
-        let saved =
-            Saved { points: self.points.clone(), resumed: self.resumed.clone(), seconds: self.seconds(now) };
+        let saved = Saved { points: self.points.clone(), resumed: self.resumed.clone(), seconds: self.seconds(now) };
         let mut text =
             serde_json::to_vec(&saved).map_err(|e| Error::data(format!("a record cannot be written: {e}")))?;
         text.resize(text.len().next_multiple_of(8), b' ');
@@ -189,7 +188,7 @@ impl Engine {
         let mut journal = Journal::create(folder)?;
         self.record.points.iter().try_for_each(|point| journal.append(point))?;
         journal.finish()?;
-        let recipe = self.to_toml();
+        let recipe = self.recipe_file();
         write_aside(&folder.join(RECIPE), recipe.as_bytes())?;
         let summary = self.summary(&account, task, label);
         summary.write(folder)?;
@@ -208,7 +207,7 @@ impl Engine {
     }
 
     /// The recipe with what else makes the run.
-    fn to_toml(&mut self) -> String {
+    fn recipe_file(&mut self) -> String {
         let steps = self.session.worker().position().1;
         let steps = self.session.worker().total().unwrap_or(steps);
         format!("{}workers = {}\nseed = {}\nsteps = {steps}\n", self.recipe.to_toml(), self.ranks, self.seed)

@@ -43,7 +43,10 @@ impl Schedule {
         epoch: f64,
     ) -> u64 {
         let previous_rate = if round == 0 { None } else { previous_rate.or(Some(rate)) };
-        rules::clamped(&**self.schedule.lend(), &rules::Facts { round, step, rate, previous_rate, steps, warming, epoch })
+        rules::clamped(
+            &**self.schedule.lend(),
+            &rules::Facts { round, step, rate, previous_rate, steps, warming, epoch },
+        )
     }
 
     fn __repr__(&self) -> String {
