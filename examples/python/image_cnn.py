@@ -74,7 +74,8 @@ def main():
     draw = torch.Generator().manual_seed(1 + rank)
 
     for step in range(options.steps):
-        rows = torch.randint(rank * len(images) // ranks, (rank + 1) * len(images) // ranks, (32,), generator=draw)
+        # Every rank has rows of its own, dealt like cards.
+        rows = rank + ranks * torch.randint(len(images) // ranks, (32,), generator=draw)
         loss = cross_entropy(trained(images[rows]), labels[rows])
         opt.zero_grad()
         loss.backward()
@@ -89,7 +90,7 @@ def main():
         sent, meetings = int(options.steps * 2 * (ranks - 1) / ranks * 4 * entries), options.steps
         right = accuracy(model, *tests)
     else:
-        batches = [images[i : i + 100] for i in range(rank * 200, rank * 200 + 1000, 100)]
+        batches = images[torch.randperm(len(images), generator=draw)].split(100)
         with sordino.averaged(opt, batches=batches):
             right = accuracy(model, *tests)
         told = opt.report(options.out)

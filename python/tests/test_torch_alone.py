@@ -124,7 +124,7 @@ def test_it_is_an_optimizer_to_the_rest_of_torch():
         loss.backward()
         return loss
 
-    assert float(opt.step(closure)) > 0 and seen == ["before", "after"] and len(opt.state) == 6
+    assert opt.step(closure).item() > 0 and seen == ["before", "after"] and len(opt.state) == 6
     with pytest.raises(sordino.RequestError, match="before wrapping"):
         opt.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))]})
     for copier in (pickle.dumps, copy.deepcopy, copy.copy):

@@ -108,12 +108,12 @@ def test_four_gloo_processes_get_the_bits_of_the_programs_threads(four, row):
 
 def late(group):
     model = torch.nn.Linear(2, 2)
-    opt = sordino.wrap(
-        torch.optim.SGD(model.parameters(), lr=0.1), "local-sgd", group=group, timeout=1.0, schedule="constant(1)"
-    )
-    rank = torch.distributed.get_rank(group)
-    if rank == 2:
-        time.sleep(3)
+    inner = torch.optim.SGD(model.parameters(), lr=0.1)
+    opt = sordino.wrap(inner, "local-sgd", group=group, timeout=60, schedule="constant(1)")
+    torch.distributed.barrier(group)
+    opt.fabric.timeout = 1.0
+    if opt.fabric.rank == 2:
+        time.sleep(4)
         return "slept"
     model(torch.ones(1, 2)).sum().backward()
     with pytest.raises((TimeoutError, ConnectionError)) as raised:
