@@ -72,7 +72,7 @@ def test_a_run_that_is_not_quiet_tells_of_its_points(capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
 def test_ctrl_c_ends_a_run_after_its_round():
-    script = "import sordino; print('begun', flush=True); sordino.run('sync-sgd', 'quadratic', workers=2, steps=10**9)"
+    script = "import sordino; print('begun', flush=True); sordino.run('sync-sgd', 'quadratic', workers=2, steps=10**7)"
     run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout.readline() == "begun\n"
     time.sleep(0.5)
