@@ -90,7 +90,8 @@ impl Plan {
         })
     }
 
-    fn from_toml(text: &str) -> Result<Self> {
+    /// The plan that [`Plan::to_toml`] wrote: the same run, bit for bit. Where it goes is not part of it.
+    pub fn from_toml(text: &str) -> Result<Self> {
         let recipe = Recipe::from_toml(text, KEYS)?;
         let table: toml::Table = text.parse().map_err(|e| Error::data(format!("not a TOML recipe: {e}")))?;
         let whole = |key: &str| {

@@ -177,7 +177,7 @@ impl Desk {
             clients: self.seats.and(Some(kept.clients)),
             client_loss_worst: last.client_loss_worst,
             client_loss_spread: last.client_loss_spread,
-            simulated: !matches!(plan.recipe.medium()?, Medium::Threads),
+            simulated: !matches!(plan.recipe.medium()?, Medium::Threads(_)),
             epsilon: last.epsilon,
             duality_gap: last.duality_gap,
             diverged: diverged || !finite,
