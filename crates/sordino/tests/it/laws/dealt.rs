@@ -214,7 +214,9 @@ fn federated_runs_go_on_as_if_nothing_had_happened() {
             assert_eq!(clients(&rest), clients(&whole), "{name}, {others} ranks");
             // The control: clients that have forgotten.
             let mut emptied = states(&whole, at - 1);
-            emptied.iter_mut().for_each(|state| state.vectors.retain(|path, _| !path.starts_with("clients/")));
+            for state in &mut emptied {
+                state.vectors.retain(|path, _| !path.starts_with("clients/"));
+            }
             if ["scaffold", "remembering"].contains(&&*name) {
                 let forgot = Trial::new(&recipe, task, others, 5, 40).resume(&emptied).unwrap();
                 assert_ne!(forgot[0].last(), whole[0].last(), "{name}");
@@ -307,7 +309,9 @@ fn a_row_keeps_its_dual_variable_and_the_model_what_it_is_owed() {
             assert!(gap(&model, &duals_now) < 1e-5, "{sets:?}, {others} ranks: {}", gap(&model, &duals_now));
         }
         let mut unnamed = saved.clone();
-        unnamed.iter_mut().for_each(|state| drop(state.numbers.remove("local/rows")));
+        for state in &mut unnamed {
+            state.numbers.remove("local/rows");
+        }
         let task = task(3);
         let refused = taken(&Trial::new(&recipe, &task, 3, 5, 48), &unnamed).unwrap_err().to_string();
         assert!(refused.contains("`local=dual`") && refused.contains("resume with as many"), "{refused}");
