@@ -84,6 +84,7 @@ def main():
             opt.record(loss.item())
 
     if options.ddp:
+        # What DDP does not tell: a ring sends 2(N - 1)/N of the gradient.
         entries = sum(p.numel() for p in model.parameters())
         sent, meetings = int(options.steps * 2 * (ranks - 1) / ranks * 4 * entries), options.steps
         right = accuracy(model, *tests)

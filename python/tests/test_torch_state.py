@@ -116,8 +116,16 @@ def test_one_that_goes_on_alone_takes_what_was_owed(four, tmp_path):
     opt.load_state_dict([torch.load(tmp_path / f"{k}.pt", weights_only=True) for k in range(2)])
     # Who looks ahead stands at the model less its own residual.
     np.testing.assert_allclose(opt.flat.read(), np.mean(points, axis=0), rtol=1e-5, atol=1e-6)
+    assert opt.report()["steps"] == opt.session.steps == 6
     loop(opt, model, 0, 3)
     assert opt.steps == 9
+
+
+@pytest.mark.parametrize("row,choices", ROWS)
+def test_any_row_goes_on_alone(four, row, choices, tmp_path):
+    before = four.run(collected, row, choices, 8, str(tmp_path), ranks=3)
+    _, model, steps = dealt(None, row, choices, str(tmp_path), 3)
+    assert steps == 16 and all(torch.isfinite(value).all() for value in model.values()) and len(before) == 3
 
 
 def test_one_that_was_alone_is_joined(four, tmp_path):
@@ -173,7 +181,7 @@ def test_checkpoints_go_on_with_the_same_bits(four, tmp_path):
     assert manifest["ranks"] == 2 and manifest["steps"] == 23
     other = four.run(kept, str(tmp_path / "b"), 30, ranks=3)
     assert all(began == 23 and note == "kept" for began, note, *_ in other)
-    assert np.isfinite(other[0][2]["0.weight"]).all()
+    assert torch.isfinite(other[0][2]["0.weight"]).all()
 
 
 def spoilt(group, folder):

@@ -311,6 +311,29 @@ def test_without_a_length_rounds_are_bounded_and_finish_closes_the_last(four):
         assert torch.equal(value, (apart[name] + found[1][1][name]) / 2)
 
 
+def paused(group):
+    """Signs lose something; at a meeting the model is asked for, and the next step finds a gradient of zero."""
+    model, rank = network(), rank_of(group)
+    choices = {"compress": "sign", "feedback": "residual(lambda=1)", "schedule": "constant(1)"}
+    opt = sordino.wrap(torch.optim.SGD(model.parameters(), lr=0.1), "local-sgd", group=group, **choices)
+    loop(opt, model, rank, 3)
+    ahead, owed = opt.flat.read(), opt.session.model - opt.session.point
+    opt.finish()
+    there, agreed = opt.flat.read(), opt.session.model
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    opt.step()
+    return ahead, there, agreed, owed, opt.session.model
+
+
+def test_a_model_asked_for_at_a_meeting_moves_nothing_that_is_said(four):
+    found = four.run(paused, ranks=2)
+    for ahead, there, agreed, _, after in found:
+        assert there.tobytes() == agreed.tobytes() and not np.array_equal(ahead, there)
+        assert np.abs(after - agreed).max() > 1e-4, "what was owed is said, though nobody moved"
+        assert after.tobytes() == found[0][4].tobytes()
+
+
 def warmed(group):
     model, rank = network(), rank_of(group)
     opt = sordino.wrap(

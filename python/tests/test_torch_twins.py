@@ -116,3 +116,10 @@ def test_a_twin_of_another_method_is_told_apart(four):
     with pytest.raises(AssertionError):
         agree(found, twins.top_gradients(3, rates, 0.2, 0.9))
     agree(found, twins.top_gradients(3, rates, 1.0, 0.9))
+
+
+def test_the_process_groups_own_all_reduce_may_add_up(four):
+    rates = twins.cosine(0.1, 20)
+    found = four.run(train, rates, "sync-sgd", ("SGD", {"momentum": 0.9}), exchange="reduce(by=engine)", ranks=3)
+    agree(found, twins.top_gradients(3, rates, 1.0, 0.9))
+    assert found[0][1]["bytes_sent"] > 20 * 4 * 18

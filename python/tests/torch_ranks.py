@@ -1,6 +1,7 @@
 """Four processes over Gloo that run what tests give them: started once, because importing torch takes seconds."""
 
 import atexit
+import multiprocessing
 import os
 import queue
 import tempfile
@@ -38,9 +39,9 @@ class Ranks:
     """Processes that wait for work."""
 
     def __init__(self, size=4):
-        import torch.multiprocessing as multiprocessing
-
-        context = multiprocessing.get_context("spawn")
+        # Torch is imported once, by the server that the processes are forked from.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch", "torch.distributed"])
         self.results = context.Queue()
         self.tasks = [context.Queue() for _ in range(size)]
         store = os.path.join(tempfile.mkdtemp(), "store")
@@ -58,9 +59,9 @@ class Ranks:
         found, failed = {}, []
         while len(found) + len(failed) < ranks:
             try:
-                rank, well, result = self.results.get(timeout=120)
+                rank, well, result = self.results.get(timeout=240)
             except queue.Empty:
-                failed.append("nothing came for two minutes")
+                failed.append("nothing came for four minutes")
                 break
             if well:
                 found[rank] = result

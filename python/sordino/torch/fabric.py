@@ -74,10 +74,16 @@ class Fabric:
         self.host = "gloo" in self.backend or "mpi" in self.backend
         self.device = torch.device("cpu") if self.host else torch.device("cuda", torch.cuda.current_device())
         self.globals = list(range(dist.get_world_size())) if group is None else dist.get_process_group_ranks(group)
+        if not self.host and self.size < dist.get_world_size():
+            raise RuntimeError(
+                f"sordino.torch.Fabric: a group of {self.size} of {dist.get_world_size()} ranks over {self.backend} has no "
+                'tags to tell words apart; pass a group made with backend="gloo"'
+            )
         # Making a group inside a group asks for ranks that have made equally many; tags do not.
-        self.group = group if group is not None and self.host else self._new(self.globals, group)
+        taken = group is not None and self.host and backend is None
+        self.group = group if taken else self._new(self.globals)
         self.tags = _tags_of(self.group)
-        self.pairs = {} if self.host else self._pairs(group)
+        self.pairs = {} if self.host else self._pairs()
         self.sent: dict[int, deque] = {peer: deque() for peer in range(self.size)}
         self.tags_out = [0] * self.size
         self.tags_in = [0] * self.size
@@ -85,22 +91,15 @@ class Fabric:
     def _tag(self, count: int) -> int:
         return self.tags + count % (1 << TAG_BITS)
 
-    def _new(self, ranks, parent):
+    def _new(self, ranks):
         limit = None if self.timeout is None else timedelta(seconds=self.timeout)
-        # Ranks outside the caller's group do not know of us.
-        local = parent is not None and len(self.globals) < dist.get_world_size()
         backend = "gloo" if "gloo" in self.backend and ":" in self.backend else self.backend
-        return dist.new_group(ranks, timeout=limit, backend=backend, use_local_synchronization=local)
+        return dist.new_group(ranks, timeout=limit, backend=backend)
 
-    def _pairs(self, parent):
-        pairs = {}
-        for a in range(self.size):
-            for b in range(self.size):
-                # With a group of the caller's own only its members make groups, and of these only both ends.
-                mine = self.rank in (a, b) or parent is None
-                if a != b and mine:
-                    pairs[a, b] = self._new([self.globals[a], self.globals[b]], parent)
-        return pairs
+    def _pairs(self):
+        """A group for every ordered pair: all ranks make all of them."""
+        ends = range(self.size)
+        return {(a, b): self._new([self.globals[a], self.globals[b]]) for a in ends for b in ends if a != b}
 
     def send(self, to: int, data) -> None:
         """Sends a word to rank ``to``; does not wait until it is heard."""

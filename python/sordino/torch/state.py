@@ -118,8 +118,12 @@ def _resume(opt, state: dict) -> None:
 def _deal(opt, states: list[dict]) -> None:
     """Another number of ranks: what the model is owed is dealt anew, and a round that was under way ends here."""
     opt.inner.load_state_dict(moments.mean_state([{k: v for k, v in s.items() if k != KEY} for s in states]))
-    opt.session.load_dealt([_bytes(state[KEY]) for state in states])
-    model = _owed(opt, states) if opt.alone else opt.session.model
+    saved = [_bytes(state[KEY]) for state in states]
+    if opt.alone:
+        model = _owed(opt, saved)
+    else:
+        opt.session.load_dealt(saved)
+        model = opt.session.model
     if states[0][KEY]["parameters"] is not None:
         moved = [s[KEY]["began"].cpu().numpy() - s[KEY]["parameters"].cpu().numpy() for s in states]
         model = model - (sum(part.astype(np.float64) for part in moved) / len(moved)).astype(np.float32)
@@ -130,22 +134,20 @@ def _deal(opt, states: list[dict]) -> None:
         opt._begin()
 
 
-def _owed(opt, states: list[dict]) -> np.ndarray:
+def _owed(opt, saved: list[bytes]) -> np.ndarray:
     """The model with all that residuals still owe it, for one that goes on alone and will say nothing more."""
-    chosen = opt.choices.chosen
-    if chosen["feedback"][0] != "residual" or opt.choices.recipe.resolve()["payload"] != "displacement":
-        return opt.session.model
     recipe = Recipe.from_toml(opt.choices.recipe.to_toml())
-    star = chosen["exchange"][0] == "star"
+    star = opt.choices.chosen["exchange"][0] == "star"
     lossless = {"compress": "dense", "exchange.down" if star else "exchange": "dense" if star else "gather"}
     for axis, choice in {**lossless, "outer": "none", "schedule": "constant(1)"}.items():
         recipe[axis] = choice
-    session = Session(
-        recipe, opt.flat.layout() + opt.buffers.layout(), opt.flat.read(), buffers=opt.buffers.read(), seed=opt.seed
-    )
-    session.load_dealt([_bytes(state[KEY]) for state in states])
-    session.begin()
-    session.pace(opt.rate, most=1)
-    session.set_offer(np.zeros(len(opt.flat), dtype=np.float32))
-    session.close_after(1)
+    layout = opt.flat.layout() + opt.buffers.layout()
+    session = Session(recipe, layout, opt.flat.read(), buffers=opt.buffers.read(), seed=opt.seed)
+    session.load_dealt(saved)
+    opt.session.load(session.save())
+    if session.payload == "displacement" and opt.choices.chosen["feedback"][0] == "residual":
+        session.begin()
+        session.pace(opt.rate, most=1)
+        session.set_offer(np.zeros(len(opt.flat), dtype=np.float32))
+        session.close_after(1)
     return session.model
