@@ -57,7 +57,12 @@ fn part(act: &str, port: &mut MpiPort) -> Result<()> {
         ("failing" | "returning", 2) => return Err(Error::data("a file that only this rank reads is broken")),
         ("circle", _) => port.receive((rank + 1) % RANKS, &tag(), &mut heard)?,
         // Each of these waits for rank 2 only by way of others.
-        ("chain", 0 | 1) => port.receive(rank + 1, &tag(), &mut heard)?,
+        ("chain", 0) => port.receive(1, &tag(), &mut heard)?,
+        // This one comes to its wait so late that rank 0 must look through it.
+        ("chain", 1) => {
+            std::thread::sleep(PATIENCE * 2 / 5);
+            port.receive(2, &tag(), &mut heard)?;
+        }
         ("any", 3) => port.receive_any(&[0, 1, 2], &tag(), &mut heard).map(|_| ())?,
         // By itself this one would find out too late; it is told.
         ("chain", 3) => {

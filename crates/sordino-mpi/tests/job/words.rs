@@ -42,14 +42,17 @@ fn in_order(port: &mut MpiPort) -> Result<()> {
     Ok(())
 }
 
-/// Two large words cross, and neither waits for the other.
+/// Two large words cross, neither waits for the other, and small ones do not overtake them.
 fn both_ways(port: &mut MpiPort) -> Result<()> {
     let (rank, other, len) = (port.rank(), port.rank() ^ 1, 64 << 20);
     let of = |rank: usize| (0..=255u8).map(|i| i.wrapping_mul(7) ^ rank as u8).collect::<Vec<_>>().repeat(len / 256);
     let mut heard = Vec::new();
     port.send(other, &tag(), &of(rank))?;
+    port.send(other, &tag(), b"small")?;
     port.receive(other, &tag(), &mut heard)?;
     assert!(heard == of(other), "{} bytes", heard.len());
+    port.receive(other, &tag(), &mut heard)?;
+    assert_eq!(heard, b"small");
     Ok(())
 }
 
