@@ -13,14 +13,21 @@ network of the library's on a task of the library's. What needs PyTorch is impor
 """
 
 from sordino._sordino import (
+    Axis,
+    Choice,
     Compressor,
     Method,
+    Problem,
     Recipe,
     Schedule,
     Session,
     Told,
+    axes,
     compressor,
+    explain,
     methods,
+    problem,
+    run,
     schedule,
 )
 from sordino.errors import (
@@ -33,24 +40,33 @@ from sordino.errors import (
     SystemError_,
     TimeoutError_,
 )
+from sordino.result import Result
 
 __all__ = [
+    "Axis",
+    "Choice",
     "Compressor",
     "DataError",
     "DecodeError",
     "DivergedError",
     "Method",
     "MismatchError",
+    "Problem",
     "Recipe",
     "RequestError",
+    "Result",
     "Schedule",
     "Session",
     "SordinoError",
     "SystemError_",
     "TimeoutError_",
     "Told",
+    "axes",
     "compressor",
+    "explain",
     "methods",
+    "problem",
+    "run",
     "schedule",
 ]
 

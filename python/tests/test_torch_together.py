@@ -507,3 +507,47 @@ def test_reports_count_bytes_and_are_written(four, tmp_path):
         assert other["bytes_sent"] < one["bytes_sent"]
         assert sum(row["bytes"] for row in other["ledger"]) >= other["bytes_sent"] > 0
     assert {"record.jsonl", "summary.json", "recipe.toml", "report.html"} <= {path.name for path in tmp_path.iterdir()}
+
+
+# --- every choice -----------------------------------------------------------------------------------------------------
+
+CODES = "dense half natural sign bingrad(b) bingrad(pb) terngrad qsgd orq(5) topk(0.1) randk(0.1) block(0.1) powersgd(1)"
+AGGREGATORS = "median trimmed(0.25) krum(0) geometric centered_clip sum(0.25) mean"
+OUTER = "momentum(0.9,nesterov=true) adam fedadam fedyogi"
+SCHEDULES = "constant(2) qsr(base=2,alpha=0.1) power(base=2,alpha=0.1,exponent=3) growing post_local(switch=3,every=2)"
+
+
+def choices():
+    """Every element of the axes that a caller who steps may choose from, one changed at a time."""
+    for payload in ("displacement", "gradient"):
+        every = {"payload": payload, "schedule": "constant(1)" if payload == "gradient" else "constant(2)"}
+        for code in CODES.split():
+            yield {**every, "compress": code, "exchange": "auto"}
+            yield {**every, "compress": code, "feedback": "residual", "exchange": "auto"}
+        for aggregator in AGGREGATORS.split():
+            yield {**every, "aggregate": aggregator, "exchange": "gather"}
+        yield {**every, "compress": "topk(0.1)", "feedback": "ef21(momentum=0.5)", "exchange": "gather"}
+        yield {**every, "compress": "sign", "feedback": "residual", "exchange": "star(down=sign, feedback=residual)"}
+    for outer in OUTER.split():
+        yield {"schedule": "constant(2)", "outer": outer}
+    for schedule in SCHEDULES.split():
+        yield {"schedule": schedule, "payload": "parameters"}
+
+
+def tried(group):
+    rank, found = rank_of(group), []
+    for chosen in choices():
+        model = network()
+        opt = sordino.wrap(torch.optim.SGD(model.parameters(), lr=0.05), "local-sgd", group=group, steps=5, **chosen)
+        loop(opt, model, rank, 5)
+        found.append((chosen, opt.flat.read().tobytes(), bool(np.isfinite(opt.flat.read()).all()), opt.report()))
+    return found
+
+
+def test_every_choice_that_a_round_has_is_had(four):
+    ranks = four.run(tried)
+    for (chosen, bits, finite, told), *others in zip(*ranks):
+        assert finite and told["bytes_sent"] > 0 and told["rounds"] >= 2, chosen
+        assert all(other[1] == bits for other in others), chosen
+    kinds = {bits for _, bits, _, _ in ranks[0]}
+    assert len(kinds) > 0.7 * len(ranks[0]), "choices are not ignored"

@@ -1,11 +1,14 @@
 //! The project's own commands: `cargo xtask test` verifies everything and writes nothing, `fix` mends what a machine
 //! can mend, `gen` writes the generated documents, `picture` makes the README's screenshot, `accounting` compares the
-//! privacy accountant with Google's, `engines` is the part of `test` that is linked with MPI.
+//! privacy accountant with Google's, `engines` is the part of `test` that is linked with MPI, `python` builds and tests the
+//! Python package.
 
 mod accounting;
 mod demo;
 mod documents;
 mod engines;
+mod environment;
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -19,11 +22,12 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("check") => check(),
         Some("fix") => fix(),
-        Some("gen") => documents::write(),
+        Some("gen") => generate(),
         Some("picture") => demo::picture(),
         Some("accounting") => account(),
         Some("engines") => engines::check().and_then(|()| engines::test()),
-        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | engines".into()),
+        Some("python") => python::test(),
+        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | engines | python".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,6 +85,7 @@ fn test() -> Result<(), Failure> {
     }
     accounting::compare()?;
     documents::compare()?;
+    python::test()?;
     demo::bounds()?;
     eprintln!("== everything passed");
     Ok(())
@@ -92,7 +97,13 @@ fn fix() -> Result<(), Failure> {
     cargo(&[&lints[..], &engines::LEFT_OUT, &["--fix", "--allow-dirty"]].concat(), &[])?;
     engines::fix()?;
     cargo(&["fmt", "--all"], &[])?;
-    documents::write()
+    generate()
+}
+
+/// Writes what is generated: documents from the registries, the stub of the Python module from itself.
+fn generate() -> Result<(), Failure> {
+    documents::write()?;
+    python::write()
 }
 
 /// The accountant's comparison by itself.

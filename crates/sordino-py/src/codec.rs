@@ -68,6 +68,7 @@ impl Compressor {
         let (stream, shared) =
             (Stream::new(seed, Use::Encode, client, round), Stream::new(seed, Use::Shared, 0, round));
         let mut out = Writer::new();
+        out.varint(x.len() as u64);
         self.codec.lend().encode(x, &compress::Coding { layout, stream: &stream, shared: &shared }, &mut out)?;
         out.seal(0);
         Ok(out)
@@ -75,6 +76,10 @@ impl Compressor {
 
     fn decoded(&mut self, message: &[u8], layout: &Layout) -> Result<Vec<f32>> {
         let mut body = Reader::open(message)?;
+        let came = body.varint()?;
+        if came != layout.len() as u64 {
+            return Err(Error::decode(format!("the message is about {came} entries, {} were expected", layout.len())));
+        }
         let mut said = vec![0.0; layout.len()];
         self.codec.lend().decode(&mut body, layout, &mut said)?;
         body.done()?;
@@ -105,7 +110,9 @@ impl Compressor {
     /// The most bytes that a message about so many entries has.
     fn bytes_bound(&mut self, py: Python<'_>, entries: usize) -> PyResult<usize> {
         let layout = self.layout(py, entries)?;
-        Ok(self.codec.lend().bound(&layout) + SEAL)
+        let mut length = Writer::new();
+        length.varint(entries as u64);
+        Ok(length.bytes().len() + self.codec.lend().bound(&layout) + SEAL)
     }
 
     /// A message about `x`, a flat float32 array. What is random in it follows from seed, round and client; compressors

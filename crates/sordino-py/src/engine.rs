@@ -71,14 +71,22 @@ pub struct Asked {
     pub steps: Option<u64>,
     pub own_optimizer: bool,
     pub heard: Heard,
+    /// Whether the port has a collective of an engine's own.
+    pub engine: bool,
 }
 
 impl Engine {
     /// The session of the rank at a port.
     pub fn new(asked: Asked) -> Result<Self> {
-        let Asked { mut recipe, given, port, clock, seed, steps, own_optimizer, heard } = asked;
+        let Asked { mut recipe, given, port, clock, seed, steps, own_optimizer, heard, engine } = asked;
         let (rank, ranks) = (port.rank(), port.size());
         settle(&mut recipe, &given, ranks, steps, own_optimizer)?;
+        if recipe.needs_engine()? && !engine {
+            return Err(Error::request(
+                "`exchange=reduce(engine)` asks for the port's own collective, and this port has no all_reduce(x); use \
+                 exchange=reduce",
+            ));
+        }
         let (layout, gradient, causes) = (given.layout.clone(), given.told.clone(), given.causes.clone());
         let workload = recipe.wrap(Box::new(given))?;
         let parts = recipe.build(Arc::clone(&clock))?;
@@ -220,6 +228,26 @@ impl Engine {
         let state = checkpoint::decode("the state", bytes)?;
         self.session.load(&state, &mut *self.workload)?;
         self.goes_on(&[state.part("session")], self.ranks)
+    }
+
+    /// Takes what all ranks of a session saved, in rank order, that may have had another number of ranks.
+    pub fn load_dealt(&mut self, all: &[Vec<u8>]) -> Result<()> {
+        let read = |(rank, bytes): (usize, &Vec<u8>)| checkpoint::decode(&format!("the state of rank {rank}"), bytes);
+        let states = all.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
+        self.session.load_from(&states, &mut *self.workload)?;
+        // Every old rank's counts go on with one of the new ranks.
+        let mine = (self.rank..states.len()).step_by(self.ranks);
+        let mut own: Vec<State> = mine.map(|rank| states[rank].part("session")).collect();
+        if own.is_empty() {
+            // A rank that there was not has counted nothing, and knows what happened all the same.
+            own.extend(states.first().map(|first| {
+                let mut news = first.part("session");
+                news.numbers.retain(|name, _| name == "record");
+                news.put_numbers("seconds", &[0; 2]);
+                news
+            }));
+        }
+        self.goes_on(&own, states.len())
     }
 
     /// Takes the ledgers and the record of the states that this rank goes on from, one of `former` ranks.

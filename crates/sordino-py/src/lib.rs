@@ -1,17 +1,20 @@
 //! `sordino._sordino`: thin Python classes over recipes, compressors, schedules and sessions; no logic of its own.
 
 #![forbid(unsafe_code)]
+// Python's examples subscript by strings.
+#![allow(clippy::doc_link_with_quotes)]
 
 mod alone;
 mod arrays;
-mod clock;
 mod codec;
 mod engine;
 mod errors;
 mod listing;
 mod port;
+mod problem;
 mod recipe;
 mod record;
+mod run;
 mod schedule;
 mod session;
 mod told;
@@ -23,9 +26,13 @@ mod _sordino {
     #[pymodule_export]
     use crate::codec::{Compressor, compressor};
     #[pymodule_export]
-    use crate::listing::{Method, methods};
+    use crate::listing::{Axis, Choice, Method, axes, explain, methods};
+    #[pymodule_export]
+    use crate::problem::{Problem, problem};
     #[pymodule_export]
     use crate::recipe::Recipe;
+    #[pymodule_export]
+    use crate::run::run;
     #[pymodule_export]
     use crate::schedule::{Schedule, schedule};
     #[pymodule_export]

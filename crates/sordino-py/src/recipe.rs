@@ -190,7 +190,7 @@ impl Recipe {
         recipe::AXES.iter().map(|axis| Ok((axis.name, told(py, self.inner.choice(axis.name))?.to_string()))).collect()
     }
 
-    fn __repr__(&self) -> PyResult<String> {
+    fn __repr__(&self) -> String {
         let row = recipe::Recipe::named(&self.inner.method).unwrap_or_default();
         let differs = |axis: &&recipe::Axis| match (self.inner.choice(axis.name), row.choice(axis.name)) {
             (Ok(mine), Ok(its)) => mine != its,
@@ -198,7 +198,7 @@ impl Recipe {
         };
         let choice = |axis: &recipe::Axis| Some(format!(", {}='{}'", axis.name, self.inner.choice(axis.name).ok()?));
         let changed: String = recipe::AXES.iter().filter(differs).filter_map(choice).collect();
-        Ok(format!("Recipe('{}'{changed})", self.inner.method))
+        format!("Recipe('{}'{changed})", self.inner.method)
     }
 
     /// For `copy` and `pickle`.

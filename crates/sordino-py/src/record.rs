@@ -188,7 +188,7 @@ impl Engine {
         let mut journal = Journal::create(folder)?;
         self.record.points.iter().try_for_each(|point| journal.append(point))?;
         journal.finish()?;
-        let recipe = self.to_toml();
+        let recipe = self.recipe_file();
         write_aside(&folder.join(RECIPE), recipe.as_bytes())?;
         let summary = self.summary(&account, task, label);
         summary.write(folder)?;
@@ -207,7 +207,7 @@ impl Engine {
     }
 
     /// The recipe with what else makes the run.
-    fn to_toml(&mut self) -> String {
+    fn recipe_file(&mut self) -> String {
         let steps = self.session.worker().position().1;
         let steps = self.session.worker().total().unwrap_or(steps);
         format!("{}workers = {}\nseed = {}\nsteps = {steps}\n", self.recipe.to_toml(), self.ranks, self.seed)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use sordino::Result;
-use sordino::base::{Kind, Layout, Party, Purpose, Tensor};
+use sordino::base::{Kind, Layout, Party, Purpose, Role, Tensor};
 use sordino::engine::Pace;
 use sordino::fabric::{Metered, Port, connect};
 use sordino::payload::Payload;
@@ -30,8 +30,9 @@ use crate::workload::{Given, Gradient};
 /// `tensors` are the model's, (name, shape, role), where a role is weight, bias, norm or buffer and may be left out. All
 /// vectors are flat float32 arrays with the tensors one after another; those that are buffers (running statistics) are a
 /// vector of their own. `port` is an object with `rank`, `size`, `send(to, data)` and `receive(from_)`: messages arrive
-/// in order, whole and once, and `send` does not wait for the receiver; without one the rank is alone. Its messages are
-/// counted and its waiting timed. `rows` says how many training rows each rank (or drawn client) holds, where an
+/// in order, whole and once, and `send` does not wait for the receiver; without one the rank is alone. Where it also has
+/// `all_reduce(x)`, which adds up a float32 array in place, `exchange=reduce(engine)` uses that. Messages are counted and
+/// waiting is timed. `rows` says how many training rows each rank (or drawn client) holds, where an
 /// aggregator weighs them; `steps` how many steps the run has, where that is known.
 ///
 /// Either the recipe's optimizer makes the steps: `own_optimizer=True`, and `round(gradient)` is all there is to call.
@@ -114,15 +115,14 @@ fn layout(tensors: &Bound<'_, PyAny>) -> PyResult<Layout> {
     let mut all = Vec::new();
     for tensor in tensors.try_iter()? {
         let tensor = tensor?;
-        let (name, shape, kind) = match tensor.extract::<(String, Vec<usize>, String)>() {
-            Ok((name, shape, kind)) => (name, shape, role(py, &kind)?),
-            Err(_) => {
-                let (name, shape) = tensor.extract::<(String, Vec<usize>)>().map_err(|_| {
-                    refused(py, format!("a tensor is (name, shape) or (name, shape, role), but {tensor} came"))
-                })?;
-                let kind = if shape.len() > 1 { "weight" } else { "bias" };
-                (name, shape, role(py, kind)?)
-            }
+        let (name, shape, kind) = if let Ok((name, shape, kind)) = tensor.extract::<(String, Vec<usize>, String)>() {
+            (name, shape, role(py, &kind)?)
+        } else {
+            let (name, shape) = tensor.extract::<(String, Vec<usize>)>().map_err(|_| {
+                refused(py, format!("a tensor is (name, shape) or (name, shape, role), but {tensor} came"))
+            })?;
+            let kind = if shape.len() > 1 { Role::Weight } else { Role::Bias };
+            (name, shape, kind)
         };
         all.push(Tensor::new(name, &shape, kind));
     }
@@ -164,7 +164,11 @@ impl Session {
         if let Some(buffers) = buffers {
             copy_into("`buffers`", buffers, &mut kept)?;
         }
-        let (heard, causes, clock) = (Heard::default(), Causes::default(), crate::clock::real());
+        let (heard, causes, clock) = (Heard::default(), Causes::default(), sordino_tasks::clock::real());
+        let engine = match port {
+            Some(object) => object.hasattr("all_reduce")?,
+            None => false,
+        };
         let port: Box<dyn Port> = match port {
             Some(object) => Box::new(Talk::new(object, heard.clone(), causes.clone())?),
             None => Box::new(connect(1).remove(0)),
@@ -178,7 +182,7 @@ impl Session {
         };
         let recipe = Recipe::read(recipe)?.inner;
         let port = Box::new(Metered::new(port, Arc::clone(&clock)));
-        let asked = Asked { recipe, given, port, clock, seed, steps, own_optimizer, heard };
+        let asked = Asked { recipe, given, port, clock, seed, steps, own_optimizer, heard, engine };
         Ok(Self { engine: Alone::new(told(py, Engine::new(asked))?) })
     }
 
@@ -403,6 +407,19 @@ impl Session {
         self.act(py, |engine| engine.load(&bytes))
     }
 
+    /// Takes what all ranks of a session saved, in rank order, that may have had another number of ranks: residuals, shifts
+    /// and optimizer state are dealt anew, so that the model is owed what it was owed.
+    #[pyo3(signature = (states: "collections.abc.Iterable[bytes | bytearray | memoryview]"))]
+    fn load_dealt(&mut self, py: Python<'_>, states: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut all = Vec::new();
+        for state in states.try_iter()? {
+            let mut bytes = Vec::new();
+            bytes_into(&state?, &mut bytes)?;
+            all.push(bytes);
+        }
+        self.act(py, |engine| engine.load_dealt(&all))
+    }
+
     /// Puts a point on the record, which rank 0 keeps: a collective call. Losses are those of the agreed model, accuracy is
     /// between 0 and 1; what is not known is left out.
     #[pyo3(signature = (train_loss=f64::NAN, *, eval_loss=f64::NAN, accuracy=None, epoch=0.0))]
@@ -421,7 +438,7 @@ impl Session {
     /// the report is, the others None.
     #[pyo3(signature = (folder, *, task="a loop of one's own", label=""))]
     fn write(&mut self, py: Python<'_>, folder: PathBuf, task: &str, label: &str) -> PyResult<Option<String>> {
-        let page = self.act(py, |engine| engine.write(&folder, task, label))?;
+        let page = self.act(py, move |engine| engine.write(&folder, task, label))?;
         Ok(page.map(|page| page.to_string_lossy().into_owned()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use numpy::{PyArray1, PyArrayMethods};
+use numpy::PyArray1;
 use pyo3::prelude::*;
 use sordino::base::{Kind, Layout};
 use sordino::workload::{Batch, Draw, Metrics, Split, Start, Workload};
@@ -40,30 +40,26 @@ pub struct Given {
     pub causes: Causes,
 }
 
-impl Given {
-    /// The loss, and the gradient in `out`, as the callback tells them.
-    fn call(
-        &self,
-        py: Python<'_>,
-        callback: &Py<PyAny>,
-        parameters: &[f32],
-        buffers: &mut [f32],
-        draw: &Draw,
-        out: &mut [f32],
-    ) -> PyResult<f64> {
-        let room = PyArray1::<f32>::zeros(py, out.len(), false);
-        let at = PyArray1::from_slice(py, parameters);
-        let loss = if buffers.is_empty() {
-            callback.bind(py).call1((at, draw.step, draw.client, &room))?
-        } else {
-            let kept = PyArray1::from_slice(py, buffers);
-            let loss = callback.bind(py).call1((at, draw.step, draw.client, &room, &kept))?;
-            copy_into("`buffers`", kept.as_any(), buffers)?;
-            loss
-        };
-        out.copy_from_slice(room.readonly().as_slice()?);
-        loss.extract()
-    }
+/// The loss, and the gradient in `out`, as the callback tells them.
+fn call(
+    callback: &Bound<'_, PyAny>,
+    parameters: &[f32],
+    buffers: &mut [f32],
+    draw: &Draw,
+    out: &mut [f32],
+) -> PyResult<f64> {
+    let py = callback.py();
+    let (at, room) = (PyArray1::from_slice(py, parameters), PyArray1::<f32>::zeros(py, out.len(), false));
+    let loss = if buffers.is_empty() {
+        callback.call1((at, draw.step, draw.client, &room))?
+    } else {
+        let kept = PyArray1::from_slice(py, buffers);
+        let loss = callback.call1((at, draw.step, draw.client, &room, &kept))?;
+        copy_into("`buffers`", kept.as_any(), buffers)?;
+        loss
+    };
+    copy_into("`out`", room.as_any(), out)?;
+    loss.extract()
 }
 
 impl Workload for Given {
@@ -90,7 +86,7 @@ impl Workload for Given {
             let Some(callback) = self.told.lent(py) else {
                 return Err(Error::request("a gradient is asked for and nobody tells one; pass a function `gradient`"));
             };
-            self.call(py, &callback, parameters, buffers, draw, gradient).map_err(|raised| {
+            call(callback.bind(py), parameters, buffers, draw, gradient).map_err(|raised| {
                 let error = Error::new(Kind::System, format!("the gradient failed: {raised}"));
                 self.causes.keep(Cause::Gradient(raised));
                 error

@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod explain;
 pub mod plans;
 pub mod tasks;
 
+pub use explain::{axis, explain};
 pub use plans::{Planned, Wish, plan};
 pub use tasks::{ENTRIES, Entry, Made, entry};
