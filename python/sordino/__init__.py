@@ -12,6 +12,8 @@ True
 network of the library's on a task of the library's. What needs PyTorch is imported when it is asked for.
 """
 
+from typing import TYPE_CHECKING
+
 from sordino._sordino import (
     Axis,
     Choice,
@@ -70,8 +72,11 @@ __all__ = [
     "schedule",
 ]
 
+if TYPE_CHECKING:
+    from sordino.torch import DDPState, averaged, ddp_hook, load, save, wrap  # noqa: F401
+
 #: What needs PyTorch, by the name it has in `sordino.torch`.
-_TORCH = ("averaged", "ddp_hook", "wrap")
+_TORCH = ("DDPState", "averaged", "ddp_hook", "load", "save", "wrap")
 
 
 def __getattr__(name):

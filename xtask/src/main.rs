@@ -1,10 +1,12 @@
 //! The project's own commands: `cargo xtask test` verifies everything and writes nothing, `fix` mends what a machine
 //! can mend, `gen` writes the generated documents, `picture` makes the README's screenshot, `accounting` compares the
-//! privacy accountant with Google's, `python` builds and tests the Python package.
+//! privacy accountant with Google's, `engines` is the part of `test` that is linked with MPI, `python` builds and tests the
+//! Python package.
 
 mod accounting;
 mod demo;
 mod documents;
+mod engines;
 mod environment;
 mod python;
 
@@ -23,8 +25,9 @@ fn main() -> ExitCode {
         Some("gen") => generate(),
         Some("picture") => demo::picture(),
         Some("accounting") => account(),
+        Some("engines") => engines::check().and_then(|()| engines::test()),
         Some("python") => python::test(),
-        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | python".into()),
+        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | engines | python".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,15 +68,18 @@ fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(), Failure> 
 /// Form, lints and documents: everything that needs no run.
 fn check() -> Result<(), Failure> {
     cargo(&["fmt", "--all", "--check"], &[])?;
-    let lints = ["clippy", "--release", "--workspace", "--all-targets", "--features", "sordino/testing", "--"];
-    cargo(&[&lints[..], &["-D", "warnings"]].concat(), &[])?;
-    cargo(&["doc", "--release", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])
+    let lints = ["clippy", "--release", "--workspace", "--all-targets", "--features", "sordino/testing"];
+    cargo(&[&lints[..], &engines::LEFT_OUT, &["--", "-D", "warnings"]].concat(), &[])?;
+    let documents = ["doc", "--release", "--workspace", "--no-deps"];
+    cargo(&[&documents[..], &engines::LEFT_OUT].concat(), &[("RUSTDOCFLAGS", "-D warnings")])?;
+    engines::check()
 }
 
 /// Everything, in one release profile, so that Burn compiles once.
 fn test() -> Result<(), Failure> {
     check()?;
-    cargo(&["test", "--release", "--workspace", "--features", "sordino/testing"], &[])?;
+    engines::workspace(&[])?;
+    engines::test()?;
     for example in examples()? {
         run_example(&example)?;
     }
@@ -88,7 +94,8 @@ fn test() -> Result<(), Failure> {
 /// Mends what a machine can mend.
 fn fix() -> Result<(), Failure> {
     let lints = ["clippy", "--release", "--workspace", "--all-targets", "--features", "sordino/testing"];
-    cargo(&[&lints[..], &["--fix", "--allow-dirty"]].concat(), &[])?;
+    cargo(&[&lints[..], &engines::LEFT_OUT, &["--fix", "--allow-dirty"]].concat(), &[])?;
+    engines::fix()?;
     cargo(&["fmt", "--all"], &[])?;
     generate()
 }

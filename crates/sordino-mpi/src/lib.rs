@@ -13,7 +13,7 @@
 //! let (tag, mut heard) = (Tag::across(Purpose::Control), Vec::new());
 //! if let Err(e) = port.send(next, &tag, b"hello").and_then(|()| port.receive(before, &tag, &mut heard)) {
 //!     eprintln!("rank {}: {e}", port.rank());
-//!     sordino_mpi::abort(1);
+//!     port.abort(1);
 //! }
 //! port.finish()?;
 //! # Ok::<(), sordino::Error>(())
@@ -30,6 +30,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod port;
+mod rank;
 #[allow(unsafe_code)]
 mod raw;
 mod watch;

@@ -108,6 +108,7 @@ impl World {
     }
 
     /// Starts to receive a message that was found, into a buffer that is made as long as it.
+    #[allow(clippy::unused_self, clippy::needless_pass_by_value)] // Invariants 2 and 4.
     pub fn receive(&self, found: Found, mut buffer: Vec<u8>) -> Result<Flight<u8>> {
         buffer.resize(found.len, 0);
         let len = int(found.len)?;
@@ -127,10 +128,11 @@ impl World {
         Ok(flight)
     }
 
-    /// Starts to add up everybody's vector.
-    pub fn sum(&self, mine: Vec<f32>) -> Result<Flight<f32>> {
+    /// Starts to add up everybody's vector into a buffer that is made as long as it.
+    pub fn sum(&self, mine: Vec<f32>, mut sum: Vec<f32>) -> Result<Flight<f32>> {
         let len = int(mine.len())?;
-        let mut flight = Flight::new(vec![0.0; mine.len()], mine);
+        sum.resize(mine.len(), 0.0);
+        let mut flight = Flight::new(sum, mine);
         // SAFETY: invariants 1 and 2; both buffers have `len` entries, and they do not overlap.
         checked(unsafe {
             ffi::MPI_Iallreduce(
@@ -147,8 +149,9 @@ impl World {
         Ok(flight)
     }
 
-    /// The buffer of an operation, once it is done; progress is made by asking.
-    pub fn land<T>(&self, flight: &mut Flight<T>) -> Result<Option<Vec<T>>> {
+    /// The buffer of an operation and what was read beside it, once it is done; progress is made by asking.
+    #[allow(clippy::unused_self)] // Invariant 2.
+    pub fn land<T>(&self, flight: &mut Flight<T>) -> Result<Option<(Vec<T>, Vec<T>)>> {
         if !flight.started {
             return Err(Error::new(Kind::System, "an operation of MPI that is over was asked about; this is a defect"));
         }
@@ -160,10 +163,8 @@ impl World {
         }
         flight.started = false;
         // SAFETY: MPI is done with both buffers, and `started` keeps them from being taken again.
-        unsafe {
-            ManuallyDrop::drop(&mut flight.beside);
-            Ok(Some(ManuallyDrop::take(&mut flight.buffer)))
-        }
+        let buffers = unsafe { (ManuallyDrop::take(&mut flight.buffer), ManuallyDrop::take(&mut flight.beside)) };
+        Ok(Some(buffers))
     }
 }
 
@@ -202,13 +203,20 @@ impl<T> Flight<T> {
 }
 
 /// How long a rank that gives a job up lets the others say why before it ends them.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+pub const LAST_WORDS: Duration = Duration::from_millis(250);
 
-/// Ends the whole job with this exit status, all other ranks included, which are given a moment for their last words.
-/// Outside a job it ends this process alone.
+/// Ends the whole job with this exit status, all other ranks included, after a moment in which they may say why they
+/// end: launchers end a job at the first rank that fails. Outside a job it ends this process alone.
 pub fn abort(code: i32) -> ! {
-    if mpi::is_initialized() && !mpi::is_finalized() {
+    if mpi::is_initialized() {
         std::thread::sleep(LAST_WORDS);
+    }
+    end(code)
+}
+
+/// Ends it at once.
+pub fn end(code: i32) -> ! {
+    if mpi::is_initialized() && !mpi::is_finalized() {
         SimpleCommunicator::world().abort(code);
     }
     std::process::exit(code);

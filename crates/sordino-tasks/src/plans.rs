@@ -48,6 +48,8 @@ pub struct Wish {
     pub eval_every: Option<u64>,
     /// Rounds between checkpoints.
     pub checkpoint_every: Option<u64>,
+    /// How many ranks there are, where a launcher has started them: the workers, and a server if the recipe has one.
+    pub ranks: Option<usize>,
 }
 
 /// A plan with the task it is for.
@@ -106,7 +108,8 @@ pub fn plan(method: &str, wish: &Wish, seed: u64) -> anyhow::Result<Planned> {
     let open = recipe.clone();
     recipe.resolve(&entry.defaults)?;
 
-    let workers = wish.workers.map_or_else(|| from_file("workers", WORKERS), |n| Ok(Some(n)))?.unwrap_or(4) as usize;
+    let asked = wish.workers.map_or_else(|| from_file("workers", WORKERS), |n| Ok(Some(n)))?;
+    let workers = crew(&recipe, asked, wish.ranks)?;
     let data = match (&wish.data, given.get("data").and_then(toml::Value::as_str)) {
         (Some(path), _) => Some(path.clone()),
         (None, path) => path.map(PathBuf::from),
@@ -144,6 +147,7 @@ pub fn plan(method: &str, wish: &Wish, seed: u64) -> anyhow::Result<Planned> {
         data_hash: made.task.fingerprint(),
         data: data.map(|p| p.display().to_string()),
         start: start.map(|p| p.display().to_string()),
+        before: Vec::new(),
     };
     let eval_every = match wish.eval_every {
         Some(every) => every,
@@ -166,6 +170,23 @@ pub fn plan(method: &str, wish: &Wish, seed: u64) -> anyhow::Result<Planned> {
         cores: cores(),
     };
     Ok(Planned { label, plan, made })
+}
+
+/// How many workers there are: as many as asked for, or as a launcher has started.
+pub fn crew(recipe: &Recipe, asked: Option<u64>, ranks: Option<usize>) -> anyhow::Result<usize> {
+    let Some(ranks) = ranks else { return Ok(asked.unwrap_or(4) as usize) };
+    let server = usize::from(recipe.participation()?.served().is_some());
+    let Some(workers) = ranks.checked_sub(server).filter(|workers| *workers > 0) else {
+        bail!("{} has a server beside its workers, which is a process of its own: start at least 2", recipe.method);
+    };
+    match asked {
+        Some(asked) if asked as usize != workers => bail!(
+            "{asked} workers were asked for, but {ranks} processes were started{}; leave --workers out, or start {}",
+            if server > 0 { ", one of them for the server" } else { "" },
+            asked as usize + server
+        ),
+        _ => Ok(workers),
+    }
 }
 
 /// A complete plan with its task made: one that a run's folder holds, or that another process has made.

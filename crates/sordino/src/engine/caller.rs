@@ -27,6 +27,15 @@ pub struct Pace {
     pub most: Option<u64>,
 }
 
+/// What a worker knows of a caller that makes its own steps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    /// The rate that it steps at: not a number until it has told this round's.
+    pub rate: f64,
+    /// Since when it has been stepping.
+    pub since: f64,
+}
+
 impl Session {
     /// Opens a round of a caller that makes its own steps: afterwards it stands at `worker().point()`. Nothing is said of
     /// the round's length yet.
@@ -88,7 +97,7 @@ impl Worker {
                 "an estimate that tells lists beside the gradient; take local.estimate=plain"
             }
             () => {
-                self.caller = Some(f64::NAN);
+                self.caller = Some(Caller { rate: f64::NAN, since: self.clock.now() });
                 return Ok(());
             }
         };
@@ -105,7 +114,7 @@ impl Worker {
         if !(pace.rate >= 0.0 && pace.rate.is_finite()) {
             return Err(Error::request(format!("a rate is a number from 0 on, {} came", pace.rate)));
         }
-        self.caller = Some(pace.rate);
+        self.caller = Some(Caller { rate: pace.rate, since: self.clock.now() });
         self.begin_silence_at(pace.rate, pace.warming);
         self.silence = self.silence.min(pace.most.unwrap_or(u64::MAX)).max(1);
         Ok(self.silence)
@@ -113,9 +122,9 @@ impl Worker {
 
     /// The caller has made so many silent steps.
     fn spent_by_caller(&mut self, steps: u64) -> Result<()> {
-        match self.caller {
-            Some(rate) if !rate.is_nan() && (1..=self.silence).contains(&steps) => {}
-            Some(rate) if !rate.is_nan() => {
+        let since = match self.caller {
+            Some(caller) if !caller.rate.is_nan() && (1..=self.silence).contains(&steps) => caller.since,
+            Some(caller) if !caller.rate.is_nan() => {
                 return Err(Error::request(format!(
                     "a round of {} silent steps was closed after {steps}; make at least one, and no more than `pace` said",
                     self.silence
@@ -126,9 +135,11 @@ impl Worker {
                     "a round was closed that `begin` and `pace` had not opened; call them first",
                 ));
             }
-        }
+        };
         self.silence = steps;
-        self.clock.worked(self.rank as u64, self.round, steps);
+        let seconds = self.clock.now() - since;
+        self.clock.worked(self.rank as u64, self.round, steps, seconds);
+        self.times.compute += self.clock.now() - since;
         Ok(())
     }
 

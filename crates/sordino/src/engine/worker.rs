@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::beside::{Beside, Table};
+use super::caller::Caller;
 use super::guard::Guard;
 use super::premises::Premises;
 use super::seats::{Guests, Seats, epoch_of};
@@ -64,8 +65,8 @@ pub struct Worker {
     pub(super) draws: u64,
     pub(super) buffers: Vec<f32>,
     pub(super) previous_rate: Option<f64>,
-    /// The rate of a caller that makes its own steps: not a number until it has told this round's.
-    pub(super) caller: Option<f64>,
+    /// The caller, where it makes its own steps.
+    pub(super) caller: Option<Caller>,
     pub(super) times: Times,
     pub(super) clients: Box<dyn Store>,
     /// Rows of every rank as they were told, where the aggregator weighs ranks.
@@ -342,7 +343,7 @@ impl Worker {
 
     /// The rate of the round's first step.
     pub(super) fn rate(&self) -> f64 {
-        self.caller.unwrap_or_else(|| self.optimizer.anneal.rate(self.step))
+        self.caller.map_or_else(|| self.optimizer.anneal.rate(self.step), |caller| caller.rate)
     }
 
     /// Who takes part.

@@ -55,18 +55,6 @@ impl Port for Shared {
         self.lock().hold(from, tags)
     }
 
-    fn save_held(&self, state: &mut State) {
-        self.lock().save_held(state);
-    }
-
-    fn load_held(&mut self, state: &State) -> Result<()> {
-        self.lock().load_held(state)
-    }
-
-    fn leave(&mut self, why: &Error) {
-        self.lock().leave(why);
-    }
-
     fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
         self.lock().all_reduce(tag, vector)
     }
@@ -81,6 +69,14 @@ impl Port for Shared {
 
     fn load(&mut self, state: &State) -> Result<()> {
         self.lock().load(state)
+    }
+
+    fn save_held(&self, state: &mut State) {
+        self.lock().save_held(state);
+    }
+
+    fn load_held(&mut self, state: &State) -> Result<()> {
+        self.lock().load_held(state)
     }
 }
 
@@ -156,10 +152,6 @@ impl Port for Group {
         let mut held = state.clone();
         held::renumber(&mut held, |rank| self.members.get(rank).copied());
         self.shared.load_held(&held)
-    }
-
-    fn leave(&mut self, why: &Error) {
-        self.shared.leave(why);
     }
 
     /// The engine's is a collective of all ranks: a group has it only where it is all of them.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Clock, Port, Tag};
-use crate::base::{Error, Ledger, Link, Result, State};
+use crate::base::{Ledger, Link, Result, State};
 
 /// What a metered port has seen.
 #[derive(Clone, Debug, Default)]
@@ -106,9 +106,5 @@ impl<P: Port> Port for Metered<P> {
 
     fn meter(&mut self) -> Option<&mut Meter> {
         Some(&mut self.meter)
-    }
-
-    fn leave(&mut self, why: &Error) {
-        self.inner.leave(why);
     }
 }

@@ -45,7 +45,7 @@ pub use world::World;
 
 use self::line::Line;
 use super::held::{Held, Word};
-use super::{Clock, Medium, Meter, Port, Tag, ThreadPort, Trip, connect};
+use super::{Clock, Medium, Meter, Port, Slow, Tag, ThreadPort, Trip, connect};
 use crate::base::{Error, Former, Result, State};
 use crate::grammar::Entry;
 
@@ -89,7 +89,7 @@ impl Clock for SimClock {
         f64::from_bits(self.now.load(Ordering::Relaxed))
     }
 
-    fn worked(&self, client: u64, round: u64, steps: u64) {
+    fn worked(&self, client: u64, round: u64, steps: u64, _: f64) {
         let mut seconds = steps as f64 * self.world.pace(client, round);
         if self.world.crashes(client, round) {
             seconds += self.world.restart;
@@ -97,7 +97,7 @@ impl Clock for SimClock {
         self.advance(seconds);
     }
 
-    fn laboured(&self, worker: u64, step: u64, fraction: f64) {
+    fn laboured(&self, worker: u64, step: u64, fraction: f64, _: f64) {
         self.advance(fraction * self.world.pace(worker, step));
     }
 

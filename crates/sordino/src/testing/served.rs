@@ -49,39 +49,20 @@ pub struct Served {
 
 type Seat = (Box<dyn Port>, Arc<dyn Clock>);
 
+/// Where a rank leaves what it remembers.
+type Keep<'a> = dyn Fn(usize, State) + 'a;
+
 impl Trial<'_> {
     /// The whole run of a recipe whose participation is served; `how` makes it another way.
     pub fn served(&self, how: &Served) -> Result<ServedRun> {
         recipe::check(self.recipe)?;
         let states = Mutex::new(vec![State::default(); self.workers + 1]);
-        let run = on_threads(self.seats()?, |(port, clock)| {
-            let rank = port.rank();
-            let parts = self.recipe.build(Arc::clone(&clock))?;
-            let workload = self.task.workload(parts.participation.clients(self.workers), self.seed)?;
-            let mut workload = self.recipe.wrap(workload)?;
-            let from = how.from.as_ref().map(|states| &states[rank]);
-            let keep = |rank: usize, state: State| {
-                if let Ok(mut states) = states.lock() {
-                    states[rank] = state;
-                }
-            };
-            if rank == self.workers {
-                let mut serving = Serving::new(parts, &*workload, self.seed, self.steps, port)?;
-                if let Some(state) = from {
-                    serving.load(state)?;
-                }
-                let mut run = serve(&mut serving, how, &keep)?;
-                run.seconds = clock.now();
-                return Ok((run, State::default()));
+        let keep = |rank: usize, state: State| {
+            if let Ok(mut states) = states.lock() {
+                states[rank] = state;
             }
-            let worker = Worker::new(parts, &*workload, self.seed, rank, self.workers, Some(self.steps));
-            let mut session = Session::new(worker, port);
-            if let Some(state) = from {
-                session.load(state, &mut *workload)?;
-            }
-            work(&mut session, &mut *workload, &keep)?;
-            Ok((ServedRun::default(), session.save(&*workload)?))
-        })?;
+        };
+        let run = on_threads(self.seats()?, |seat| self.served_by(seat, how, &keep))?;
         let mut ranks = run;
         let (mut served, _) = ranks.pop().ok_or_else(|| Error::request("a run without ranks"))?;
         served.workers = ranks.into_iter().map(|(_, state)| state).collect();
@@ -89,10 +70,41 @@ impl Trial<'_> {
         Ok(served)
     }
 
+    /// What the rank at `port` sees of such a run: the last rank serves and has all of it, the others work and have nothing.
+    pub fn served_at(&self, port: Box<dyn Port>, how: &Served) -> Result<ServedRun> {
+        recipe::check(self.recipe)?;
+        let still: Arc<dyn Clock> = Arc::new(Still);
+        Ok(self.served_by((Box::new(Metered::new(port, still.clone())), still), how, &|_, _| {})?.0)
+    }
+
+    fn served_by(&self, (port, clock): Seat, how: &Served, keep: &Keep) -> Result<(ServedRun, State)> {
+        let rank = port.rank();
+        let parts = self.recipe.build(Arc::clone(&clock))?;
+        let workload = self.task.workload(parts.participation.clients(self.workers), self.seed)?;
+        let mut workload = self.recipe.wrap(workload)?;
+        let from = how.from.as_ref().map(|states| &states[rank]);
+        if rank == self.workers {
+            let mut serving = Serving::new(parts, &*workload, self.seed, self.steps, port)?;
+            if let Some(state) = from {
+                serving.load(state)?;
+            }
+            let mut run = serve(&mut serving, how, keep)?;
+            run.seconds = clock.now();
+            return Ok((run, State::default()));
+        }
+        let worker = Worker::new(parts, &*workload, self.seed, rank, self.workers, Some(self.steps));
+        let mut session = Session::new(worker, port);
+        if let Some(state) = from {
+            session.load(state, &mut *workload)?;
+        }
+        work(&mut session, &mut *workload, keep)?;
+        Ok((ServedRun::default(), session.save(&*workload)?))
+    }
+
     fn seats(&self) -> Result<Vec<Seat>> {
         let size = self.workers + 1;
         Ok(match self.recipe.medium()? {
-            Medium::Threads => {
+            Medium::Threads(_) => {
                 let seat = |port| -> Seat { (Box::new(Metered::new(port, Arc::new(Still))), Arc::new(Still)) };
                 connect(size).into_iter().map(seat).collect()
             }
@@ -107,7 +119,7 @@ impl Trial<'_> {
     }
 }
 
-fn serve(serving: &mut Serving, how: &Served, keep: &dyn Fn(usize, State)) -> Result<ServedRun> {
+fn serve(serving: &mut Serving, how: &Served, keep: &Keep) -> Result<ServedRun> {
     let mut run = ServedRun { models: vec![serving.server().model().to_vec()], ..ServedRun::default() };
     if let Some(order) = &how.replay {
         serving.replay(order.iter().copied());
@@ -138,7 +150,7 @@ fn serve(serving: &mut Serving, how: &Served, keep: &dyn Fn(usize, State)) -> Re
     Ok(run)
 }
 
-fn work(session: &mut Session, workload: &mut dyn Workload, keep: &dyn Fn(usize, State)) -> Result<()> {
+fn work(session: &mut Session, workload: &mut dyn Workload, keep: &Keep) -> Result<()> {
     loop {
         match session.listen()? {
             Word::Work => {

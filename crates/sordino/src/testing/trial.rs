@@ -122,7 +122,7 @@ impl<'a> Trial<'a> {
     fn metered(&self, from: Option<&[State]>) -> Result<Vec<Rank>> {
         type Seat = (Box<dyn Port>, Arc<dyn Clock>);
         let seats: Vec<Seat> = match self.recipe.medium()? {
-            Medium::Threads => {
+            Medium::Threads(_) => {
                 let seat = |port| -> Seat { (Box::new(Metered::new(port, Arc::new(Still))), Arc::new(Still)) };
                 connect(self.workers).into_iter().map(seat).collect()
             }

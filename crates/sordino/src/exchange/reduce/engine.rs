@@ -63,19 +63,25 @@ mod tests {
             let mut bytes = Vec::new();
             if rank + 1 < size {
                 self.0.receive(rank + 1, tag, &mut bytes)?;
-                let theirs = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                vector.iter_mut().zip(theirs).for_each(|(v, theirs)| *v += theirs);
+                for (v, theirs) in vector.iter_mut().zip(numbers(&bytes)) {
+                    *v += theirs;
+                }
             }
             let raw = |vector: &[f32]| vector.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
             if rank > 0 {
                 self.0.send(rank - 1, tag, &raw(vector))?;
                 self.0.receive(0, tag, &mut bytes)?;
-                let theirs = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                vector.iter_mut().zip(theirs).for_each(|(v, theirs)| *v = theirs);
+                for (v, theirs) in vector.iter_mut().zip(numbers(&bytes)) {
+                    *v = theirs;
+                }
                 return Ok(());
             }
             (1..size).try_for_each(|to| self.0.send(to, tag, &raw(vector)))
         }
+    }
+
+    fn numbers(bytes: &[u8]) -> impl Iterator<Item = f32> {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
     }
 
     struct Way {
@@ -87,8 +93,10 @@ mod tests {
 
     const SIZE: usize = 3;
 
-    /// What every rank is understood to have said, what is agreed, rank 0's flags and what was counted.
-    fn agree<P: Port>(way: &Way, wrap: fn(ThreadPort) -> P) -> Result<Vec<(Vec<f32>, Vec<f32>, u8, Ledger)>> {
+    /// What a rank is understood to have said, what is agreed, rank 0's flags and what was counted.
+    type Agreed = (Vec<f32>, Vec<f32>, u8, Ledger);
+
+    fn agree<P: Port>(way: &Way, wrap: fn(ThreadPort) -> P) -> Result<Vec<Agreed>> {
         let layout = Layout::new([Tensor::new("w", &[24, 20], Role::Weight), Tensor::new("b", &[7], Role::Bias)]);
         let ports = connect(SIZE).into_iter().map(|port| Metered::new(wrap(port), Arc::new(Still))).collect();
         on_threads(ports, |mut port| {
@@ -149,7 +157,9 @@ mod tests {
         let way = Way { engine: true, wrong_round: false, codec: DENSE, aggregator: MEAN };
         let (vector, ranks) = (4 * (24 * 20 + 7 + 9), agree(&way, Motor).unwrap());
         let mut all = Ledger::default();
-        ranks.iter().for_each(|rank| all.merge(&rank.3));
+        for rank in &ranks {
+            all.merge(&rank.3);
+        }
         let sent: u64 = (0..SIZE).map(|rank| all.sent_by(Party::Worker(rank))).sum();
         assert_eq!(sent, 2 * (SIZE as u64 - 1) * vector);
         let (busiest, _) = all.busiest(SIZE, None);

@@ -1,0 +1,121 @@
+//! Our all-reduce and the engine's: `exchange=reduce`, `exchange=reduce(engine)` and MPI's bare collective on four ranks of
+//! this machine, in turns, over vectors of three lengths.
+//!
+//! `cargo bench -p sordino-mpi --bench reduce` starts itself under the launcher. Each time is from a barrier to when the last
+//! rank is done; shown are the median and the quartiles.
+
+#![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
+
+#[allow(dead_code)]
+#[path = "../tests/job/launch.rs"]
+mod launch;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use mpi::collective::SystemOperation;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::CommunicatorCollectives;
+use sordino::Result;
+use sordino::aggregate::Mean;
+use sordino::base::{Layout, Purpose};
+use sordino::compress::Dense;
+use sordino::exchange::{Exchange, Frame, Reduce, Talk, Voice};
+use sordino::fabric::Port;
+use sordino_mpi::MpiPort;
+
+const RANKS: usize = 4;
+
+/// Lengths, and how often each is measured.
+const LENGTHS: [(usize, usize); 3] = [(10_000, 300), (1_000_000, 60), (10_000_000, 12)];
+
+const WAYS: [&str; 3] = ["exchange=reduce", "exchange=reduce(engine)", "bare all-reduce"];
+
+fn main() {
+    if launch::act().is_none() {
+        let mut job = launch::launcher();
+        job.args(["-n", &RANKS.to_string()]).arg(std::env::current_exe().unwrap()).env(launch::ACT, "bench");
+        std::process::exit(job.status().unwrap().code().unwrap_or(1));
+    }
+    let port = sordino_mpi::join(Duration::from_mins(1)).unwrap();
+    if let Err(e) = measure(port.clone()).and_then(|()| port.clone().finish()) {
+        eprintln!("rank {}: {e}", port.rank());
+        port.abort(1);
+    }
+}
+
+/// One round of an exchange.
+fn exchanged(
+    port: &mut MpiPort,
+    exchange: &mut Reduce,
+    layout: &Layout,
+    given: &[f32],
+    agreed: &mut [f32],
+) -> Result<()> {
+    let (rank, mut said) = (port.rank(), vec![0.0; given.len()]);
+    let mut talk = Talk {
+        port,
+        compressor: &mut Dense,
+        aggregator: &mut Mean::default(),
+        layout,
+        seed: 1,
+        frame: Frame { round: 0, silence: 1, flags: 0 },
+        purpose: &Purpose::Payload,
+        voices: &Voice::ranks(RANKS),
+        expected: RANKS as f64,
+        clients: false,
+        weights: &[],
+    };
+    exchange.begin(&mut talk, Voice { client: rank as u64, rank }, given, &mut said)?;
+    exchange.finish(&mut talk, &mut said, agreed)?;
+    Ok(())
+}
+
+fn measure(mut port: MpiPort) -> Result<()> {
+    let world = SimpleCommunicator::world();
+    let (mut ours, mut engines) = (Reduce::default(), Reduce::by_engine());
+    if port.rank() == 0 {
+        println!(
+            "{RANKS} ranks, {}",
+            mpi::environment::library_version().unwrap_or_default().lines().next().unwrap_or("")
+        );
+        println!("{:>10}  {:24} {:>10} {:>21} {:>12}", "entries", "", "median ms", "quartiles ms", "to the first");
+    }
+    for (len, times) in LENGTHS {
+        let layout = Layout::vector(len);
+        let given: Vec<f32> = (0..len).map(|i| (i % 1000) as f32 * (1.0 + port.rank() as f32)).collect();
+        let (mut agreed, mut taken) = (vec![0.0; len], [const { Vec::new() }; 3]);
+        // The first turn warms memory up and is not counted.
+        for turn in 0..=times {
+            for (way, taken) in taken.iter_mut().enumerate() {
+                world.barrier();
+                let began = Instant::now();
+                match way {
+                    0 => exchanged(&mut port, &mut ours, &layout, &given, &mut agreed)?,
+                    1 => exchanged(&mut port, &mut engines, &layout, &given, &mut agreed)?,
+                    _ => world.all_reduce_into(&given[..], &mut agreed[..], SystemOperation::sum()),
+                }
+                black_box(&agreed);
+                let (own, mut slowest) = (began.elapsed().as_secs_f64() * 1e3, 0.0);
+                world.all_reduce_into(&own, &mut slowest, SystemOperation::max());
+                if turn > 0 {
+                    taken.push(slowest);
+                }
+            }
+        }
+        if port.rank() == 0 {
+            show(len, &mut taken);
+        }
+    }
+    Ok(())
+}
+
+fn show(len: usize, taken: &mut [Vec<f64>; 3]) {
+    let mut first = None;
+    for (way, taken) in WAYS.iter().zip(taken) {
+        taken.sort_by(f64::total_cmp);
+        let [low, median, high] = [1, 2, 3].map(|quarter| taken[(taken.len() - 1) * quarter / 4]);
+        let base = *first.get_or_insert(median);
+        println!("{len:>10}  {way:24} {median:>10.3} {low:>10.3}{high:>11.3} {:>11.2}x", median / base);
+    }
+}
