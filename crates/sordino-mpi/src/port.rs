@@ -7,7 +7,7 @@ use sordino::base::{Error, Result, State};
 use sordino::fabric::{Port, Tag};
 
 use crate::rank::{PIECE, Rank};
-use crate::raw::{LAST_WORDS, abort};
+use crate::raw::{LAST_WORDS, end};
 
 /// Makes this process a rank of the MPI job it was started in, alone if it was started by itself. `patience` is how long a
 /// wait may take before whoever is not there is given up.
@@ -59,7 +59,7 @@ impl MpiPort {
     /// and has a moment to say so.
     pub fn abort(self, code: i32) -> ! {
         self.lock().break_off(LAST_WORDS);
-        abort(code)
+        end(code)
     }
 }
 

@@ -135,14 +135,18 @@ impl Rank {
 
     /// Leaves at once, and stays a moment to see that it is heard.
     pub fn break_off(&mut self, moment: Duration) {
-        if self.verdict.is_some() || self.say_goodbye().is_ok() {
-            self.linger(moment);
+        if self.verdict.is_none() {
+            // Who cannot be told is ended all the same.
+            let _ = self.say_goodbye();
         }
+        self.linger(moment);
     }
 
     fn linger(&mut self, moment: Duration) {
         let until = Instant::now() + moment;
-        while Instant::now() < until && self.progress().is_ok() {
+        while Instant::now() < until {
+            // What cannot go on any more is not needed any more.
+            let _ = self.progress();
             std::thread::sleep(Duration::from_millis(1));
         }
     }

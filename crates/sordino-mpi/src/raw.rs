@@ -210,9 +210,14 @@ pub const LAST_WORDS: Duration = Duration::from_millis(250);
 pub fn abort(code: i32) -> ! {
     if mpi::is_initialized() {
         std::thread::sleep(LAST_WORDS);
-        if !mpi::is_finalized() {
-            SimpleCommunicator::world().abort(code);
-        }
+    }
+    end(code)
+}
+
+/// Ends it at once.
+pub fn end(code: i32) -> ! {
+    if mpi::is_initialized() && !mpi::is_finalized() {
+        SimpleCommunicator::world().abort(code);
     }
     std::process::exit(code);
 }

@@ -26,8 +26,8 @@ struct Peer {
 /// One wait of one rank.
 ///
 /// Questions go out from half the patience on, and again an eighth later once they are answered. A rank is given up that
-/// leaves one open for two fifths of the patience: nine tenths after the wait began, and always within the patience
-/// of the moment from which it was silent.
+/// leaves one open for a third of the patience: five sixths after the wait began, and always within the patience of the
+/// moment from which it was silent.
 #[derive(Clone, Debug)]
 pub struct Watch {
     began: Instant,
@@ -67,7 +67,7 @@ impl Watch {
         }
         let open = |rank: usize| self.peers[rank].open.map_or(Duration::ZERO, |(_, since)| now.duration_since(since));
         let silent: Vec<usize> =
-            self.chain(own, awaited).into_iter().filter(|rank| open(*rank) >= self.patience * 2 / 5).collect();
+            self.chain(own, awaited).into_iter().filter(|rank| open(*rank) >= self.patience / 3).collect();
         if let Some(long) = silent.iter().map(|rank| open(*rank)).min() {
             return Turn::Silent(silent, long);
         }
@@ -104,7 +104,7 @@ impl Watch {
 mod tests {
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(40);
+    const PATIENCE: Duration = Duration::from_secs(48);
 
     struct Wait {
         began: Instant,
@@ -131,35 +131,36 @@ mod tests {
     #[test]
     fn the_end_of_the_chain_is_blamed_and_not_its_links() {
         let mut w = wait(&[1]);
-        assert_eq!((w.at(19), w.at(20)), (Turn::Wait, Turn::Ask(7, vec![1, 2])));
+        assert_eq!((w.at(23), w.at(24)), (Turn::Wait, Turn::Ask(7, vec![1, 2])));
         w.watch.answered(1, 7, vec![2]);
-        assert_eq!((w.at(24), w.at(25)), (Turn::Wait, Turn::Ask(8, vec![1])));
+        assert_eq!((w.at(29), w.at(30)), (Turn::Wait, Turn::Ask(8, vec![1])));
         w.watch.answered(1, 8, vec![0, 2]);
-        assert_eq!(w.at(36), Turn::Silent(vec![2], Duration::from_secs(16)));
+        assert_eq!(w.at(39), Turn::Ask(9, vec![1]));
+        assert_eq!(w.at(40), Turn::Silent(vec![2], Duration::from_secs(16)));
     }
 
     #[test]
     fn a_silent_rank_for_which_nobody_waits_is_not_blamed() {
         let mut w = wait(&[1]);
-        assert_eq!(w.at(20), Turn::Ask(7, vec![1, 2]));
+        assert_eq!(w.at(24), Turn::Ask(7, vec![1, 2]));
         w.watch.answered(1, 7, vec![]);
-        for seconds in (25..160).step_by(5) {
+        for seconds in (30..192).step_by(6) {
             assert_eq!(w.at(seconds), Turn::Ask(w.question - 1, vec![1]), "{seconds}");
             w.watch.answered(1, w.question - 1, vec![]);
         }
-        assert_eq!(w.at(160), Turn::Stuck(Duration::from_secs(160)));
+        assert_eq!(w.at(192), Turn::Stuck(Duration::from_secs(192)));
     }
 
     #[test]
     fn whoever_stops_after_an_answer_is_found_within_the_patience_from_then_on() {
         let mut w = wait(&[1, 2]);
-        assert_eq!(w.at(20), Turn::Ask(7, vec![1, 2]));
+        assert_eq!(w.at(24), Turn::Ask(7, vec![1, 2]));
         w.watch.answered(1, 7, vec![]);
         w.watch.answered(2, 7, vec![]);
-        assert_eq!(w.at(27), Turn::Ask(8, vec![1, 2]));
+        assert_eq!(w.at(31), Turn::Ask(8, vec![1, 2]));
         w.watch.answered(2, 8, vec![]);
         // An answer to an older question is none to this one.
         w.watch.answered(1, 7, vec![]);
-        assert_eq!((w.at(42), w.at(43)), (Turn::Ask(9, vec![2]), Turn::Silent(vec![1], Duration::from_secs(16))));
+        assert_eq!((w.at(46), w.at(47)), (Turn::Ask(9, vec![2]), Turn::Silent(vec![1], Duration::from_secs(16))));
     }
 }

@@ -44,6 +44,8 @@ pub fn launcher() -> Command {
     let mut command = Command::new(name);
     if open {
         command.arg("--oversubscribe").env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+        // Large words then come in parts, as from another machine, and not at once out of their sender's memory.
+        command.env("OMPI_MCA_btl_vader_single_copy_mechanism", "none");
     }
     command
 }

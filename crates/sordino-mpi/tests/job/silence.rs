@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sordino::Result;
 use sordino::base::{Error, Purpose};
-use sordino::fabric::{Port, Tag};
+use sordino::fabric::{Metered, Port, Still, Tag, peers};
 use sordino_mpi::{MpiPort, abort, join};
 
 use crate::launch::{self, Ended};
@@ -25,6 +26,22 @@ fn signal(name: &str) {
     std::thread::sleep(Duration::from_secs(30));
 }
 
+/// Somebody who is late, but within the patience, is waited for; asking whether it is there counts as no traffic.
+fn late(port: &MpiPort) -> Result<()> {
+    let (rank, mut heard, began) = (port.rank(), Vec::new(), Instant::now());
+    let mut port = Metered::new(port.clone(), Arc::new(Still));
+    if rank == 2 {
+        std::thread::sleep(PATIENCE * 3 / 5);
+    }
+    peers(&port).try_for_each(|to| port.send(to, &tag(), b"now"))?;
+    peers(&port).try_for_each(|from| port.receive(from, &tag(), &mut heard))?;
+    let sent = port.meter().map(|meter| meter.ledger.flows().map(|(_, flow)| flow.bytes).sum::<u64>());
+    if began.elapsed() < PATIENCE / 2 || sent != Some(9) {
+        return Err(Error::data(format!("waited {:?}, sent {sent:?} bytes", began.elapsed())));
+    }
+    Ok(())
+}
+
 /// What a rank does in an act; rank 2 is the one with whom something is wrong.
 fn part(act: &str, port: &mut MpiPort) -> Result<()> {
     let (rank, mut heard) = (port.rank(), Vec::new());
@@ -36,12 +53,23 @@ fn part(act: &str, port: &mut MpiPort) -> Result<()> {
             port.send(0, &tag(), &vec![7; 256 << 20])?;
             signal("-STOP");
         }
+        ("late", _) => late(port)?,
         ("failing" | "returning", 2) => return Err(Error::data("a file that only this rank reads is broken")),
         ("circle", _) => port.receive((rank + 1) % RANKS, &tag(), &mut heard)?,
         // Each of these waits for rank 2 only by way of others.
-        ("chain", 0 | 1) => port.receive(rank + 1, &tag(), &mut heard)?,
+        ("chain", 0) => port.receive(1, &tag(), &mut heard)?,
+        // This one comes to its wait so late that rank 0 must look through it.
+        ("chain", 1) => {
+            std::thread::sleep(PATIENCE * 2 / 5);
+            port.receive(2, &tag(), &mut heard)?;
+        }
         ("any", 3) => port.receive_any(&[0, 1, 2], &tag(), &mut heard).map(|_| ())?,
-        ("chain", 3) | ("any" | "large", 1 | 3) => port.receive(0, &tag(), &mut heard)?,
+        // By itself this one would find out too late; it is told.
+        ("chain", 3) => {
+            std::thread::sleep(PATIENCE / 4);
+            port.receive(0, &tag(), &mut heard)?;
+        }
+        ("any" | "large", 1 | 3) => port.receive(0, &tag(), &mut heard)?,
         ("reduce", _) => port.all_reduce(&tag(), &mut vec![1.0; 5000])?,
         ("end", _) => {}
         ("large", 0) => {
@@ -68,7 +96,7 @@ pub fn play(act: &str) -> Result<()> {
     let mut port = join(patience)?;
     let (rank, began) = (port.rank(), Instant::now());
     let played = part(act, &mut port);
-    let played = if act == "end" { port.clone().finish() } else { played };
+    let played = if played.is_ok() && ["end", "late"].contains(&act) { port.clone().finish() } else { played };
     let within = if began.elapsed() < patience { "in time" } else { "too late" };
     let Err(e) = played else { return Ok(()) };
     if act == "returning" {
@@ -125,6 +153,12 @@ fn a_rank_that_is_stopped_in_the_middle_of_a_word_is_named() {
 #[test]
 fn a_rank_that_is_stopped_is_named_by_those_that_have_come_to_the_end() {
     names_rank_2("end");
+}
+
+#[test]
+fn a_rank_that_is_late_is_waited_for() {
+    let ended = ended("late");
+    assert_eq!(ended.status, Some(0), "{}", ended.stderr);
 }
 
 #[test]

@@ -1,17 +1,15 @@
 //! What a port promises of words, played by four ranks.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sordino::Result;
 use sordino::base::{Kind, Purpose, State, Stream, Use};
-use sordino::fabric::{Metered, Port, Shared, Still, Tag, peers};
+use sordino::fabric::{Port, Tag, peers};
 use sordino_mpi::MpiPort;
 
 use crate::launch;
 
 const RANKS: usize = 4;
-const PATIENCE: Duration = Duration::from_secs(3);
 
 fn tag() -> Tag {
     Tag::across(Purpose::Control)
@@ -44,14 +42,17 @@ fn in_order(port: &mut MpiPort) -> Result<()> {
     Ok(())
 }
 
-/// Two large words cross, and neither waits for the other.
+/// Two large words cross, neither waits for the other, and small ones do not overtake them.
 fn both_ways(port: &mut MpiPort) -> Result<()> {
     let (rank, other, len) = (port.rank(), port.rank() ^ 1, 64 << 20);
-    let mine: Vec<u8> = (0..len).map(|i| (i * 7 + rank) as u8).collect();
+    let of = |rank: usize| (0..=255u8).map(|i| i.wrapping_mul(7) ^ rank as u8).collect::<Vec<_>>().repeat(len / 256);
     let mut heard = Vec::new();
-    port.send(other, &tag(), &mine)?;
+    port.send(other, &tag(), &of(rank))?;
+    port.send(other, &tag(), b"small")?;
     port.receive(other, &tag(), &mut heard)?;
-    assert!(heard.len() == len && heard.iter().enumerate().all(|(i, b)| *b == (i * 7 + other) as u8));
+    assert!(heard == of(other), "{} bytes", heard.len());
+    port.receive(other, &tag(), &mut heard)?;
+    assert_eq!(heard, b"small");
     Ok(())
 }
 
@@ -127,21 +128,6 @@ fn sums(port: &mut MpiPort) -> Result<()> {
     Ok(())
 }
 
-/// Somebody who is late, but within the patience, is waited for; asking whether it is there counts as no traffic.
-fn late(port: &mut Shared) -> Result<()> {
-    let (rank, mut heard) = (port.rank(), Vec::new());
-    if rank == 2 {
-        std::thread::sleep(PATIENCE * 2 / 3);
-    }
-    let from = Instant::now();
-    peers(port).try_for_each(|to| port.send(to, &tag(), b"now"))?;
-    peers(port).try_for_each(|peer| port.receive(peer, &tag(), &mut heard))?;
-    assert!(rank == 2 || from.elapsed() > PATIENCE / 2, "nobody waited");
-    let sent = port.metered(|meter| meter.ledger.flows().map(|(_, flow)| flow.bytes).sum::<u64>());
-    assert_eq!(sent, Some(9));
-    Ok(())
-}
-
 /// What makes no sense is refused.
 fn refused(port: &mut MpiPort) {
     for peer in [port.rank(), RANKS] {
@@ -149,14 +135,14 @@ fn refused(port: &mut MpiPort) {
         assert_eq!(port.receive(peer, &tag(), &mut Vec::new()).unwrap_err().kind(), Kind::Request);
         assert_eq!(port.hold(&[peer], &[tag()]).unwrap_err().kind(), Kind::Request);
     }
-    assert!(sordino_mpi::join(PATIENCE).err().unwrap().to_string().contains("once"));
+    assert!(crate::patient().err().unwrap().to_string().contains("once"));
     assert_eq!(sordino_mpi::join(Duration::ZERO).err().unwrap().kind(), Kind::Request);
 }
 
 /// One rank.
 pub fn play() -> Result<()> {
     crate::or_abort(|| {
-        let mut port = sordino_mpi::join(PATIENCE)?.in_pieces_of(999);
+        let mut port = crate::patient()?.in_pieces_of(999);
         assert_eq!(port.size(), RANKS);
         refused(&mut port);
         in_order(&mut port)?;
@@ -166,17 +152,14 @@ pub fn play() -> Result<()> {
         any(&mut port)?;
         held(&mut port)?;
         sums(&mut port)?;
-        let shared = Shared::new(Box::new(Metered::new(port, Arc::new(Still))));
         // A port may move to another thread.
-        let mut own = shared.clone();
-        std::thread::scope(|scope| scope.spawn(|| late(&mut own)).join().unwrap())?;
-        drop((own, shared));
-        Ok(())
+        std::thread::scope(|scope| scope.spawn(|| in_order(&mut port)).join().unwrap())?;
+        port.finish()
     })
 }
 
 #[test]
-fn words_arrive_in_order_whole_and_once_and_whoever_is_late_is_waited_for() {
+fn words_arrive_in_order_whole_and_once() {
     let ended = launch::play("words", RANKS, &std::env::temp_dir());
     assert_eq!(ended.status, Some(0), "{}", ended.stderr);
 }

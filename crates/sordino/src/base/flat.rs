@@ -577,8 +577,8 @@ mod tests {
         assert!(outer.vectors["momentum"][0].is_sign_negative());
         let refused = former.part("feedback").same_but(&[]).unwrap_err().to_string();
         assert!(refused.contains("`feedback/residual`"), "{refused}");
-        let later = [&states[0], &of(&[1.0, 0.1], 4)];
-        let refused = Former::new(later.to_vec(), &[], 1.0).part("outer").means().unwrap_err().to_string();
+        let later = of(&[1.0, 0.1], 4);
+        let refused = Former::new(vec![&states[0], &later], &[], 1.0).part("outer").means().unwrap_err().to_string();
         assert!(refused.contains("`outer/steps`"), "{refused}");
         // Who remembers nothing owes nothing.
         let nothing = State::default();

@@ -282,7 +282,7 @@ impl Session {
         self.port.load(&together(&all.part("port"), ranks)?)?;
         // Those that hold the same blocks of a network stand at the same place of every copy.
         let (first, step) = self.seated.as_ref().map_or((0, 1), |(seat, _)| seat.place());
-        if states.len() % step != 0 {
+        if !states.len().is_multiple_of(step) {
             return Err(Error::mismatch(format!(
                 "the checkpoint is of {} ranks, and {step} hold a copy of the network: it is of another recipe",
                 states.len()

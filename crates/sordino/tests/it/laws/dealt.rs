@@ -1,7 +1,8 @@
 //! Stop, save, and go on with another number of ranks: nothing that is owed is lost.
 
 use sordino::Result;
-use sordino::base::{Kind, State, flat};
+use sordino::base::{Former, Kind, State, flat};
+use sordino::fabric::together;
 use sordino::recipe::Recipe;
 use sordino::testing::{Rank, Trial};
 use sordino::workload::{Batch, Draw, Quadratic, Split, Task};
@@ -96,7 +97,9 @@ fn as_many_ranks_as_before_take_their_own() {
 #[test]
 fn the_model_stays_and_is_owed_what_it_was_owed() {
     let mut dealt = 0;
-    for (name, recipe) in rows_and_mixes().into_iter().filter(|(_, recipe)| !cut(recipe)) {
+    // Buffers that nobody shared are meant plainly, as an evaluation means them.
+    let local = ("buffers".to_owned(), neutral(&["aggregate=weighted", "buffers=local", "exchange=gather"]));
+    for (name, recipe) in rows_and_mixes().into_iter().chain([local]).filter(|(_, recipe)| !cut(recipe)) {
         let task = tried(&recipe);
         let ranks = run(&recipe, task, 4, 24);
         let saved = states(&ranks, ranks[0].rounds.len() / 2);
@@ -214,7 +217,9 @@ fn federated_runs_go_on_as_if_nothing_had_happened() {
             assert_eq!(clients(&rest), clients(&whole), "{name}, {others} ranks");
             // The control: clients that have forgotten.
             let mut emptied = states(&whole, at - 1);
-            emptied.iter_mut().for_each(|state| state.vectors.retain(|path, _| !path.starts_with("clients/")));
+            for state in &mut emptied {
+                state.vectors.retain(|path, _| !path.starts_with("clients/"));
+            }
             if ["scaffold", "remembering"].contains(&&*name) {
                 let forgot = Trial::new(&recipe, task, others, 5, 40).resume(&emptied).unwrap();
                 assert_ne!(forgot[0].last(), whole[0].last(), "{name}");
@@ -307,7 +312,9 @@ fn a_row_keeps_its_dual_variable_and_the_model_what_it_is_owed() {
             assert!(gap(&model, &duals_now) < 1e-5, "{sets:?}, {others} ranks: {}", gap(&model, &duals_now));
         }
         let mut unnamed = saved.clone();
-        unnamed.iter_mut().for_each(|state| drop(state.numbers.remove("local/rows")));
+        for state in &mut unnamed {
+            state.numbers.remove("local/rows");
+        }
         let task = task(3);
         let refused = taken(&Trial::new(&recipe, &task, 3, 5, 48), &unnamed).unwrap_err().to_string();
         assert!(refused.contains("`local=dual`") && refused.contains("resume with as many"), "{refused}");
@@ -362,6 +369,10 @@ fn states_of_different_runs_do_not_go_together() {
     let mixed = [&states(&ranks, 5)[..2], &states(&ranks, 6)[2..]].concat();
     let refused = taken(&Trial::new(&recipe, &Buffered, 3, 5, 20), &mixed).unwrap_err();
     assert!(refused.kind() == Kind::Mismatch && refused.to_string().contains("disagree about"), "{refused}");
+    let mut bent = states(&ranks, 5);
+    bent[2].vectors.get_mut("outer/0/0/momentum").unwrap()[0] += 1.0;
+    let refused = taken(&Trial::new(&recipe, &Buffered, 3, 5, 20), &bent).unwrap_err();
+    assert!(refused.to_string().contains("disagree about `outer/0/0/momentum`"), "{refused}");
     let none = taken(&Trial::new(&recipe, &Buffered, 3, 5, 20), &[]).unwrap_err();
     assert_eq!(none.kind(), Kind::Mismatch, "{none}");
 }
@@ -391,6 +402,9 @@ fn virtual_time_goes_on_from_the_last_rank() {
     let saved = states(&ranks, 4);
     let clock = |state: &State| f64::from_bits(state.numbers["port/times"][0]);
     let latest = saved.iter().map(clock).fold(0.0, f64::max);
+    let ports: Vec<State> = saved.iter().map(|state| state.part("port")).collect();
+    let times = together(&Former::new(ports.iter().collect(), &[], 1.0), 6).unwrap().numbers["times"].clone();
+    assert!(times.len() == 14 && [0, 1, 3, 13].iter().all(|i| f64::from_bits(times[*i]) == latest), "{times:?}");
     for others in [2, 6] {
         let rest = Trial::new(&recipe, &quadratic(), others, 5, 20).resume(&saved).unwrap();
         for rank in &rest {
