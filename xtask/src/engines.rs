@@ -50,10 +50,22 @@ pub fn check() -> Result<(), Failure> {
     cargo(&["doc", "--release", "--package", "sordino-mpi", "--no-deps"], &with)
 }
 
-/// All tests with Open MPI, and a short part of them with MPICH.
+/// All tests of the workspace, with Open MPI in it where it is there: so Burn is compiled once.
+pub fn workspace(left_out: &[&str]) -> Result<(), Failure> {
+    let test = [&["test", "--release", "--workspace"][..], left_out].concat();
+    match compiler()? {
+        None => cargo(&[&test[..], &LEFT_OUT, &["--features", "sordino/testing"]].concat(), &[]),
+        Some(compiler) => {
+            cargo(&[&test[..], &["--features", "sordino/testing,sordino-cli/mpi"]].concat(), &[("MPICC", compiler)])
+        }
+    }
+}
+
+/// A short part of the tests with MPICH.
 pub fn test() -> Result<(), Failure> {
-    let Some(compiler) = compiler()? else { return Ok(()) };
-    cargo(&["test", "--release", "--package", "sordino-mpi"], &[("MPICC", compiler)])?;
+    if compiler()?.is_none() {
+        return Ok(());
+    }
     let Some(compiler) = found(&MPICH) else {
         return missing("a build with MPICH");
     };

@@ -1,11 +1,14 @@
 //! The project's own commands: `cargo xtask test` verifies everything and writes nothing, `fix` mends what a machine
 //! can mend, `gen` writes the generated documents, `picture` makes the README's screenshot, `accounting` compares the
-//! privacy accountant with Google's, `engines` is the part of `test` that is linked with MPI.
+//! privacy accountant with Google's, `engines` is the part of `test` that is linked with MPI, `python` builds and tests the
+//! Python package.
 
 mod accounting;
 mod demo;
 mod documents;
 mod engines;
+mod environment;
+mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -19,11 +22,12 @@ fn main() -> ExitCode {
         Some("test") => test(),
         Some("check") => check(),
         Some("fix") => fix(),
-        Some("gen") => documents::write(),
+        Some("gen") => generate(),
         Some("picture") => demo::picture(),
         Some("accounting") => account(),
         Some("engines") => engines::check().and_then(|()| engines::test()),
-        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | engines".into()),
+        Some("python") => python::test(),
+        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | engines | python".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,14 +78,14 @@ fn check() -> Result<(), Failure> {
 /// Everything, in one release profile, so that Burn compiles once.
 fn test() -> Result<(), Failure> {
     check()?;
-    let tests = ["test", "--release", "--workspace", "--features", "sordino/testing"];
-    cargo(&[&tests[..], &engines::LEFT_OUT].concat(), &[])?;
+    engines::workspace(&[])?;
     engines::test()?;
     for example in examples()? {
         run_example(&example)?;
     }
     accounting::compare()?;
     documents::compare()?;
+    python::test()?;
     demo::bounds()?;
     eprintln!("== everything passed");
     Ok(())
@@ -93,7 +97,13 @@ fn fix() -> Result<(), Failure> {
     cargo(&[&lints[..], &engines::LEFT_OUT, &["--fix", "--allow-dirty"]].concat(), &[])?;
     engines::fix()?;
     cargo(&["fmt", "--all"], &[])?;
-    documents::write()
+    generate()
+}
+
+/// Writes what is generated: documents from the registries, the stub of the Python module from itself.
+fn generate() -> Result<(), Failure> {
+    documents::write()?;
+    python::write()
 }
 
 /// The accountant's comparison by itself.

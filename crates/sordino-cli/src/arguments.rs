@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sordino_tasks::Wish;
+use sordino_tasks::plans::WORKERS;
 
 /// Train one network on many workers that talk little.
 ///
@@ -20,12 +22,16 @@ Examples:
   sordino run qsr --task digits-mlp --set 'compress=orq(9)' --set feedback=residual --seeds 3
   sordino compare sync-sgd local-sgd celgc --task shakespeare-lstm --epochs 1
   sordino explain orq
+  mpirun -n 4 sordino run qsr --task digits-mlp      (built with --features mpi)
 
 Exit status: 0 done (a run that diverges is a finding, not a failure), 1 the run failed, 2 the request was wrong."
 )]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
+    /// Under mpirun or srun: seconds that a process waits for another before it gives it up [default: 600]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    pub timeout: Option<f64>,
 }
 
 #[derive(Subcommand)]
@@ -68,8 +74,6 @@ pub struct Demo {
     pub quiet: bool,
 }
 
-/// The most workers: every pair of threads has its own channels.
-pub const WORKERS: u64 = 256;
 /// The largest seed: recipe files hold signed numbers.
 pub const SEEDS: u64 = i64::MAX as u64 - 1000;
 
@@ -78,7 +82,7 @@ pub struct Scale {
     /// The task: see `sordino tasks`
     #[arg(long)]
     pub task: Option<String>,
-    /// Workers, each a thread with a model and data of its own [default: 4]
+    /// Workers, each a thread with a model and data of its own [default: 4; under mpirun or srun: its processes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=WORKERS))]
     pub workers: Option<u64>,
     /// Local steps of each worker [default: the task's]
@@ -122,11 +126,31 @@ pub struct Scale {
     pub quiet: bool,
 }
 
+impl Scale {
+    /// What is asked for, as plans take it.
+    pub fn wish(&self) -> Wish {
+        Wish {
+            task: self.task.clone(),
+            workers: self.workers,
+            steps: self.steps,
+            rounds: self.rounds,
+            epochs: self.epochs,
+            until: self.until.clone(),
+            sets: self.sets.clone(),
+            data: self.data.clone(),
+            start: self.start.clone(),
+            eval_every: self.eval_every,
+            checkpoint_every: self.checkpoint_every,
+            ranks: None,
+        }
+    }
+}
+
 #[derive(Args)]
 pub struct Run {
     /// A method (see `sordino methods`) or a recipe file ending in .toml
     pub method: Option<String>,
-    /// Go on with the run in a folder; needs nothing else
+    /// Go on with the run in a folder; needs nothing else, and may be given another number of --workers
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
     /// Make the run in a folder again, with workers coming in the order that its record holds: the same bits

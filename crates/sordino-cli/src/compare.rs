@@ -5,30 +5,31 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use sordino_lab::record::Run as Recorded;
 use sordino_lab::report::{self, RunView};
+use sordino_tasks::plans::{self, Planned};
 
 use crate::arguments::{Compare, Report};
-use crate::plans::{self, Planned};
+use crate::crew::Crew;
 use crate::{Done, failed, progress, request, run, table};
 
 /// Trains with several methods, prints one table and writes one report.
-pub fn compare(arguments: &Compare) -> Done {
+pub fn compare(arguments: &Compare, crew: &Crew) -> Done {
     let scale = &arguments.scale;
     let first = scale.seed.unwrap_or(0);
     let mut planned = Vec::new();
     for method in &arguments.methods {
         for seed in first..first.saturating_add(scale.seeds) {
-            planned.push(plans::plan(method, scale, seed).map_err(request)?);
+            planned.push(plans::plan(method, &crew.wish(scale.wish()), seed).map_err(request)?);
         }
     }
     let task = planned.first().map_or_else(String::new, |p| p.made.task.name().to_owned());
     let out = scale.out.clone().unwrap_or_else(|| plans::fresh(&format!("compare-{task}")));
-    let page = together(planned, &out, scale.quiet)?;
+    let page = together(planned, &out, scale.quiet, crew)?;
     say!("\nreport: {}", page.display());
     Ok(())
 }
 
 /// Runs plans one after another into folders of `out`; the table is printed, the report's path returned.
-pub fn together(planned: Vec<Planned>, out: &Path, quiet: bool) -> Result<PathBuf, crate::Failure> {
+pub fn together(planned: Vec<Planned>, out: &Path, quiet: bool, crew: &Crew) -> Result<PathBuf, crate::Failure> {
     let folders: Vec<PathBuf> = (0..planned.len())
         .map(|i| {
             let p = &planned[i];
@@ -49,7 +50,7 @@ pub fn together(planned: Vec<Planned>, out: &Path, quiet: bool) -> Result<PathBu
             1 => planned.label.clone(),
             _ => format!("{}, seed {}", planned.label, planned.plan.seed),
         };
-        let (ended, view) = run::train(planned, folder, quiet, width)?;
+        let (ended, view) = run::train(planned, folder, quiet, width, crew)?;
         rows.push((label, ended.summary));
         views.push(view);
         if progress::interrupted() {

@@ -1,8 +1,11 @@
 //! `sordino demo`: why talking little matters, in seconds.
 
-use crate::arguments::{Demo, Scale};
+use sordino_tasks::Wish;
+use sordino_tasks::plans::{self, Planned};
+
+use crate::arguments::Demo;
 use crate::compare::together;
-use crate::plans::{self, Planned};
+use crate::crew::Crew;
 use crate::{Done, request};
 
 /// What is compared. The network, the data, the seed and the batches are the same for all.
@@ -14,28 +17,12 @@ const METHODS: [(&str, &str); 4] = [
 ];
 
 /// Trains the same network four ways and shows what each had to say for it.
-pub fn demo(arguments: &Demo) -> Done {
+pub fn demo(arguments: &Demo, crew: &Crew) -> Done {
     let out = arguments.out.clone().unwrap_or_else(|| plans::fresh("demo"));
-    let scale = Scale {
-        task: Some("digits-mlp".into()),
-        workers: Some(4),
-        steps: None,
-        rounds: None,
-        epochs: None,
-        until: None,
-        seed: Some(0),
-        seeds: 1,
-        sets: Vec::new(),
-        data: None,
-        start: None,
-        eval_every: None,
-        checkpoint_every: None,
-        out: Some(out.clone()),
-        quiet: arguments.quiet,
-    };
+    let wish = Wish { task: Some("digits-mlp".into()), workers: Some(4), ..crew.wish(Wish::default()) };
     let planned: Vec<Planned> = METHODS
         .iter()
-        .map(|(label, method)| plans::plan(method, &scale, 0).map(|p| Planned { label: (*label).to_owned(), ..p }))
+        .map(|(label, method)| plans::plan(method, &wish, 0).map(|p| Planned { label: (*label).to_owned(), ..p }))
         .collect::<anyhow::Result<_>>()
         .map_err(request)?;
     for (label, _) in METHODS {
@@ -46,7 +33,7 @@ pub fn demo(arguments: &Demo) -> Done {
     say!("  qsr            local SGD that speaks ever less as the learning rate falls");
     say!("  qsr + orq(9)   the same, saying it in 9 levels of 3.2 bits; what was left out is kept for later");
     say!("  celgc          local clipped SGD, speaking every 8 steps\n");
-    let page = together(planned, &out, arguments.quiet)?;
+    let page = together(planned, &out, arguments.quiet, crew)?;
     say!("\nreport: {}", page.display());
     // Whoever came by way of cargo has no `sordino` on the path.
     let by_cargo = std::env::current_exe().is_ok_and(|p| p.components().any(|c| c.as_os_str() == "target"));

@@ -6,9 +6,10 @@ use sordino::base::{Stream, Use};
 use sordino::workload::Split;
 use sordino_lab::experiment::Plan;
 use sordino_lab::model_file;
+use sordino_tasks::tasks;
 
 use crate::arguments::Eval;
-use crate::{Done, failed, request, tasks};
+use crate::{Done, failed, request};
 
 /// Whether a task deals rows of data.
 fn made_of_rows(task: &str) -> bool {

@@ -13,22 +13,22 @@ macro_rules! say {
 }
 
 mod arguments;
-mod clock;
 mod compare;
+mod crew;
 mod demo;
 mod evaluate;
+mod launch;
 mod listing;
-mod plans;
 mod progress;
 mod run;
 mod table;
-mod tasks;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Command};
+use crew::Crew;
 
 /// Many small tensors come and go in every step; the system's allocator nearly doubles the time of a small one.
 #[global_allocator]
@@ -53,41 +53,70 @@ fn failed<E: Into<anyhow::Error>>(error: E) -> Failure {
 type Done = Result<(), Failure>;
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Demo(demo) => demo::demo(&demo),
-        Command::Run(run) => run::run(&run),
-        Command::Compare(compare) => compare::compare(&compare),
-        Command::Eval(eval) => evaluate::evaluate(&eval),
+    let launched = launch::launched(|name| std::env::var(name).ok());
+    let first = launched.is_none_or(|l| l.rank == 0);
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) if first => e.exit(),
+        Err(e) => return ExitCode::from(e.exit_code() as u8),
+    };
+    let crew = match Crew::gather(launched, arguments.timeout.unwrap_or(crew::TIMEOUT)) {
+        Ok(crew) => crew,
+        Err(e) => {
+            // One of several says what is wrong with all.
+            if first {
+                eprintln!("sordino: {e:#}");
+            }
+            return ExitCode::from(2);
+        }
+    };
+    let done = if crew.follows() {
+        progress::listen(false);
+        crew.follow().map_err(failed)
+    } else {
+        command(&arguments.command, &crew)
+    };
+    let (status, error) = match done {
+        Ok(()) => (0, None),
+        Err(Failure::Request(e)) => (2, Some(e)),
+        Err(Failure::Run(e)) => (1, Some(e)),
+    };
+    if let Some(e) = &error {
+        eprintln!("sordino: {e:#}");
+    }
+    // A request that is wrong is found before anybody else has begun; what else fails may have left others waiting.
+    match crew.dismiss() {
+        Ok(()) if status != 1 => ExitCode::from(status),
+        _ => crew::abort(&crew, i32::from(status.max(1))),
+    }
+}
+
+/// Does what was asked for.
+fn command(command: &Command, crew: &Crew) -> Done {
+    match command {
+        Command::Demo(demo) => demo::demo(demo, crew),
+        Command::Run(run) => run::run(run, crew),
+        Command::Compare(compare) => compare::compare(compare, crew),
+        Command::Eval(eval) => evaluate::evaluate(eval),
         Command::Methods(list) => {
-            listing::methods(&list);
+            listing::methods(list);
             Ok(())
         }
         Command::Axes(list) => {
-            listing::axes(&list);
+            listing::axes(list);
             Ok(())
         }
         Command::Tasks(list) => {
-            listing::tasks(&list);
+            listing::tasks(list);
             Ok(())
         }
-        Command::Explain { name } => listing::explain(&name),
-        Command::Report(report) => compare::report(&report),
+        Command::Explain { name } => listing::explain(name),
+        Command::Report(report) => compare::report(report),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "sordino", &mut script);
+            clap_complete::generate(*shell, &mut Arguments::command(), "sordino", &mut script);
             say!("{}", String::from_utf8_lossy(&script));
             Ok(())
-        }
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Request(e)) => {
-            eprintln!("sordino: {e:#}");
-            ExitCode::from(2)
-        }
-        Err(Failure::Run(e)) => {
-            eprintln!("sordino: {e:#}");
-            ExitCode::FAILURE
         }
     }
 }

@@ -9,15 +9,19 @@ use sordino_lab::record::Point;
 
 static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 
-/// Once: the run finishes its round, saves and reports. Twice: now.
-pub fn listen() {
+/// Once: the run finishes its round, saves and reports. Twice: now. One of several processes says so; it decides for all.
+pub fn listen(speaks: bool) {
     // A second handler (several runs in one command) is refused; the first serves all.
-    let _ = ctrlc::set_handler(|| {
+    let _ = ctrlc::set_handler(move || {
         if INTERRUPTS.fetch_add(1, Ordering::SeqCst) > 0 {
-            eprintln!("\nsordino: stopped at once; what was saved last is in the checkpoint");
+            if speaks {
+                eprintln!("\nsordino: stopped at once; what was saved last is in the checkpoint");
+            }
             std::process::exit(130);
         }
-        eprintln!("\nsordino: finishing the round, then saving; once more stops at once");
+        if speaks {
+            eprintln!("\nsordino: finishing the round, then saving; once more stops at once");
+        }
     });
 }
 
@@ -25,6 +29,11 @@ pub fn listen() {
 pub fn interrupted() -> bool {
     INTERRUPTS.load(Ordering::SeqCst) > 0
 }
+
+/// Whoever watches for the processes that are not the first: it shows nothing.
+pub struct Quiet;
+
+impl Observer for Quiet {}
 
 /// A progress line.
 pub struct Line {

@@ -8,29 +8,32 @@ use sordino::grammar::Element;
 use sordino_lab::experiment::{self, Ended, Plan};
 use sordino_lab::record::{RECORD, Run as Recorded, read_points};
 use sordino_lab::report::{self, RunView};
+use sordino_tasks::plans::{self, Planned};
+use sordino_tasks::tasks;
 
 use crate::arguments::{Run, Scale};
-use crate::plans::{self, Planned};
+use crate::crew::Crew;
 use crate::progress::{self, Line};
-use crate::{Done, Failure, clock, failed, request, table, tasks};
+use crate::{Done, Failure, failed, request, table};
 
 /// Trains with one method, over one or more seeds.
-pub fn run(arguments: &Run) -> Done {
+pub fn run(arguments: &Run, crew: &Crew) -> Done {
     if let Some(directory) = &arguments.resume {
-        let planned = resumed(directory, arguments).map_err(request)?;
-        return finish(vec![(planned, directory.clone())], directory, arguments.scale.quiet);
+        let planned = resumed(directory, arguments, crew).map_err(request)?;
+        return finish(vec![(planned, directory.clone())], directory, arguments.scale.quiet, crew);
     }
     if let Some(directory) = &arguments.replay {
-        return again(directory, arguments);
+        return again(directory, arguments, crew);
     }
     let scale = &arguments.scale;
     let Some(method) = arguments.method.as_deref() else {
         return Err(request(anyhow::anyhow!("which method? name one, for example qsr; `sordino methods` lists them")));
     };
+    let wish = crew.wish(scale.wish());
     let first = scale.seed.unwrap_or(0);
     let planned: Vec<Planned> = (first..first.saturating_add(scale.seeds))
         .map(|seed| {
-            let planned = plans::plan(method, scale, seed)?;
+            let planned = plans::plan(method, &wish, seed)?;
             let label = [&[planned.label.clone()][..], &scale.sets].concat().join(" ");
             Ok(Planned { label, ..planned })
         })
@@ -46,15 +49,15 @@ pub fn run(arguments: &Run) -> Done {
         })
         .collect::<anyhow::Result<_>>()
         .map_err(request)?;
-    finish(runs, &out, scale.quiet)
+    finish(runs, &out, scale.quiet, crew)
 }
 
 /// Trains, then prints the table and writes the report.
-fn finish(runs: Vec<(Planned, PathBuf)>, out: &Path, quiet: bool) -> Done {
+fn finish(runs: Vec<(Planned, PathBuf)>, out: &Path, quiet: bool, crew: &Crew) -> Done {
     let (mut rows, mut views) = (Vec::new(), Vec::new());
     for (planned, folder) in runs {
         let (label, seed) = (planned.label.clone(), planned.plan.seed);
-        let (ended, view) = train(planned, &folder, quiet, 0)?;
+        let (ended, view) = train(planned, &folder, quiet, 0, crew)?;
         rows.push((if seed == 0 { label } else { format!("{label}, seed {seed}") }, ended.summary));
         views.push(view);
         if progress::interrupted() {
@@ -68,12 +71,18 @@ fn finish(runs: Vec<(Planned, PathBuf)>, out: &Path, quiet: bool) -> Done {
 }
 
 /// Trains one plan into a folder, with a report of its own; `width` aligns its progress line with others'.
-pub fn train(mut planned: Planned, folder: &Path, quiet: bool, width: usize) -> Result<(Ended, RunView), Failure> {
-    progress::listen();
+pub fn train(
+    mut planned: Planned,
+    folder: &Path,
+    quiet: bool,
+    width: usize,
+    crew: &Crew,
+) -> Result<(Ended, RunView), Failure> {
+    progress::listen(true);
     planned.plan.out = Some(folder.to_path_buf());
     planned.plan.header.label.clone_from(&planned.label);
     let line = Line::new(&planned.label, width, quiet);
-    let ended = experiment::run(&*planned.made.task, &planned.plan, &clock::real(), &line).map_err(blamed)?;
+    let ended = crew.train(&planned, &line).map_err(blamed)?;
     let s = &ended.summary;
     let accuracy = s.accuracy.map(|a| format!("accuracy {:.2} %, ", 100.0 * a)).unwrap_or_default();
     let verdict = if s.diverged { "diverged, ".to_owned() } else { accuracy };
@@ -106,15 +115,15 @@ pub fn title(views: &[RunView]) -> String {
 }
 
 /// Makes a run again with workers coming in the order of its record.
-fn again(directory: &Path, arguments: &Run) -> Done {
-    let (planned, out) = replayed(directory, arguments).map_err(request)?;
-    finish(vec![(planned, out.clone())], &out, arguments.scale.quiet)
+fn again(directory: &Path, arguments: &Run, crew: &Crew) -> Done {
+    let (planned, out) = replayed(directory, arguments, crew).map_err(request)?;
+    finish(vec![(planned, out.clone())], &out, arguments.scale.quiet, crew)
 }
 
 /// The plan of a run that is made again, and where it goes.
-fn replayed(directory: &Path, arguments: &Run) -> anyhow::Result<(Planned, PathBuf)> {
+fn replayed(directory: &Path, arguments: &Run, crew: &Crew) -> anyhow::Result<(Planned, PathBuf)> {
     let scale = Scale { out: None, quiet: false, ..arguments.scale.clone() };
-    let mut planned = resumed(directory, &Run { method: None, resume: None, replay: None, scale })?;
+    let mut planned = resumed(directory, &Run { method: None, resume: None, replay: None, scale }, crew)?;
     let order = experiment::arrivals(&read_points(&directory.join(RECORD))?)?;
     if order.is_empty() {
         bail!(
@@ -133,23 +142,15 @@ fn replayed(directory: &Path, arguments: &Run) -> anyhow::Result<(Planned, PathB
 }
 
 /// The plan of a run that goes on; other choices than its own are refused.
-fn resumed(directory: &Path, arguments: &Run) -> anyhow::Result<Planned> {
+fn resumed(directory: &Path, arguments: &Run, crew: &Crew) -> anyhow::Result<Planned> {
     let mut plan = Plan::read(directory)?;
-    refuse_changes(&plan, arguments, directory)?;
-    let element = plan.recipe.choice("task")?.clone();
-    let entry = tasks::entry(&element.name)?;
-    let data = plan.header.data.as_ref().map(PathBuf::from);
-    let clients = plan.recipe.clients(plan.workers, 0)?;
-    let made = entry.make(&element, plan.recipe.choice("partition")?, clients, plan.seed, data.as_ref(), 0)?;
-    if made.task.fingerprint() != plan.header.data_hash {
-        bail!(
-            "the data of task {element} are not those that the run in {} began with; put them back to resume",
-            directory.display()
-        );
+    // A launcher says by the number of its processes how many go on.
+    let started = crew.processes().map(|ranks| plans::crew(&plan.recipe, None, Some(ranks))).transpose()?;
+    if let (Some(workers), Some(_)) = (arguments.scale.workers.map(|n| n as usize).or(started), &arguments.resume) {
+        plan.regroup(workers)?;
     }
-    plan.environment = plans::environment();
-    plan.cores = plans::cores();
-    Ok(Planned { label: plan.header.label.clone(), plan, made })
+    refuse_changes(&plan, arguments, directory)?;
+    plans::remade(plan).with_context(|| format!("the run in {} cannot go on", directory.display()))
 }
 
 /// Whether a task as asked for is the run's.

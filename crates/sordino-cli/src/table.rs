@@ -106,6 +106,13 @@ pub fn table(runs: &[(String, Summary)]) -> String {
     if dual {
         text.push_str("\ngap: how far the loss over all training rows is above the least there is, at most.");
     }
+    for (label, s) in runs.iter().filter(|(_, s)| !s.workers_before.is_empty()) {
+        let _ = write!(text, "\n{label}: with ");
+        for before in &s.workers_before {
+            let _ = write!(text, "{} workers up to step {}, then with ", before.workers, before.steps);
+        }
+        let _ = write!(text, "{}; bytes are those of the busiest of all.", s.workers);
+    }
     if let Some((workers, cores)) = crowded {
         let _ = write!(
             text,

@@ -189,7 +189,7 @@ fn sync(directory: &Path) {
 }
 
 /// A state's file: vectors as `vectors/NAME` in F32, whole numbers as `numbers/NAME` in U64.
-pub(crate) fn encode(state: &State) -> Result<Vec<u8>> {
+pub fn encode(state: &State) -> Result<Vec<u8>> {
     let vector = |(name, v): (&String, &'_ Vec<f32>)| (format!("vectors/{name}"), v.len());
     let number = |(name, v): (&String, &'_ Vec<u64>)| (format!("numbers/{name}"), v.len());
     let item = |(name, length): (String, usize), numbers| Item { name, shape: vec![length], numbers };
@@ -198,7 +198,8 @@ pub(crate) fn encode(state: &State) -> Result<Vec<u8>> {
     archive::pack(&vectors.chain(numbers).collect::<Vec<_>>(), &BTreeMap::new())
 }
 
-pub(crate) fn decode(name: &str, bytes: &[u8]) -> Result<State> {
+/// The state of a file's bytes; `name` is what errors call the file.
+pub fn decode(name: &str, bytes: &[u8]) -> Result<State> {
     let mut state = State::default();
     for (path, view) in archive::open(name, bytes)?.iter() {
         match (path.split_once('/'), view.dtype()) {

@@ -1,8 +1,8 @@
 //! The laboratory: real data sets, how their rows come to workers, what a run leaves on disk, and the report that
 //! compares runs.
 //!
-//! Files are read and written here and nowhere below. Clocks and the environment are not read here either: a caller
-//! passes seconds in as numbers.
+//! Files are read and written here and nowhere below, and threads that are to be slow sleep here. Clocks and the
+//! environment are not read here either: a caller passes seconds in as numbers.
 //!
 //! ```
 //! use sordino_lab::{data, partition};

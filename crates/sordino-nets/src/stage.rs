@@ -49,8 +49,8 @@ pub(crate) struct Stage<M: Module, D: Data> {
     rows: Rows,
     layout: Layout,
     device: Device,
-    /// The parameters in the replica.
-    loaded: Vec<f32>,
+    /// Whether the replica has been given parameters.
+    loaded: bool,
     kept: Vec<Kept<M>>,
 }
 
@@ -87,22 +87,9 @@ impl<M: Module, D: Data> Stage<M, D> {
             rows,
             layout: whole.part(&own),
             device: device.clone(),
-            loaded: Vec::new(),
+            loaded: false,
             kept: Vec::new(),
         })
-    }
-
-    /// Puts parameters into the replica, unless they are there: parts of a batch, and batches that are passed again, come
-    /// with the same ones.
-    fn load(&mut self, parameters: &[f32]) -> Result<()> {
-        if self.module.is_some() && same_bits(&self.loaded, parameters) {
-            return Ok(());
-        }
-        let module = self.module.take().ok_or_else(|| Error::request("an earlier call on this block panicked"))?;
-        self.loaded.clear();
-        self.loaded.extend_from_slice(parameters);
-        self.module = Some(module.map(&mut Write { parameters, buffers: &[], device: &self.device }));
-        Ok(())
     }
 
     fn is_first(&self) -> bool {
@@ -127,23 +114,26 @@ impl<M: Module, D: Data> Stage<M, D> {
     }
 }
 
-/// Whether two vectors are the same, bit for bit. Branch-free over blocks.
-fn same_bits(x: &[f32], y: &[f32]) -> bool {
-    let block = |(x, y): (&[f32], &[f32])| x.iter().zip(y).fold(0, |d, (a, b)| d | (a.to_bits() ^ b.to_bits())) == 0;
-    x.len() == y.len() && x.chunks(4096).zip(y.chunks(4096)).all(block)
-}
-
 fn values(x: Tensor<2>) -> Result<Vec<f32>> {
     x.into_data().try_into_vec().map_err(|e| Error::data(format!("activations are no f32: {e:?}")))
 }
 
 impl<M: Module, D: Data> workload::Stage for Stage<M, D> {
-    fn forward(&mut self, parameters: &[f32], piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
+    fn load(&mut self, parameters: &[f32]) -> Result<()> {
         self.layout.expect("the parameter vector of a block", parameters)?;
+        let module = self.module.take().ok_or_else(|| Error::request("an earlier call on this block panicked"))?;
+        self.module = Some(module.map(&mut Write { parameters, buffers: &[], device: &self.device }));
+        self.loaded = true;
+        Ok(())
+    }
+
+    fn forward(&mut self, piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
+        let module = self.module.as_ref().filter(|_| self.loaded).ok_or_else(|| {
+            let Range { start, end } = self.layers;
+            Error::request(format!("layers {start}..{end} were given no parameters; load them before the first pass"))
+        })?;
         let rows = self.rows.pick(&piece.draw)?;
         let rows = rows[piece.rows(rows.len())].to_vec();
-        self.load(parameters)?;
-        let Some(module) = &self.module else { unreachable!("just loaded") };
         let mut noise = piece.noise(input.noise);
         if rows.is_empty() {
             self.kept.retain(|kept| kept.piece != *piece);

@@ -1,6 +1,7 @@
 //! The program as its users meet it: arguments in; files, tables and exit statuses out.
 
 mod federated;
+mod launched;
 mod naive;
 mod refusals;
 mod resume;

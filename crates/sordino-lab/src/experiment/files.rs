@@ -8,7 +8,7 @@ use sordino::{Error, Result};
 
 use super::Plan;
 use crate::files::{read_text, write_aside};
-use crate::record::RECIPE;
+use crate::record::{Before, RECIPE};
 
 /// What stands in `recipe.toml` beside the recipe.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Header {
     pub data: Option<String>,
     /// The file of the model that training starts from, if it is not a fresh one.
     pub start: Option<String>,
+    /// How many workers there were, one after another, before there were as many as now.
+    pub before: Vec<Before>,
 }
 
 /// The keys of a recipe file that are not axes.
@@ -33,6 +35,7 @@ pub const KEYS: &[&str] = &[
     "data",
     "start",
     "workers",
+    "workers_before",
     "seed",
     "steps",
     "batch_rows",
@@ -48,6 +51,11 @@ impl Plan {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "label = {:?}", self.header.label);
         let _ = writeln!(text, "workers = {}\nseed = {}\nsteps = {}", self.workers, self.seed, self.steps);
+        if !self.header.before.is_empty() {
+            let each = |b: &Before| format!("{{ workers = {}, steps = {} }}", b.workers, b.steps);
+            let all: Vec<String> = self.header.before.iter().map(each).collect();
+            let _ = writeln!(text, "workers_before = [{}]", all.join(", "));
+        }
         let _ = writeln!(text, "batch_rows = {}\neval_every = {}", self.batch_rows, self.eval_every);
         if let Some(rounds) = self.checkpoint_every {
             let _ = writeln!(text, "checkpoint_every = {rounds}");
@@ -82,7 +90,8 @@ impl Plan {
         })
     }
 
-    fn from_toml(text: &str) -> Result<Self> {
+    /// The plan that [`Plan::to_toml`] wrote: the same run, bit for bit. Where it goes is not part of it.
+    pub fn from_toml(text: &str) -> Result<Self> {
         let recipe = Recipe::from_toml(text, KEYS)?;
         let table: toml::Table = text.parse().map_err(|e| Error::data(format!("not a TOML recipe: {e}")))?;
         let whole = |key: &str| {
@@ -109,6 +118,9 @@ impl Plan {
                 data_hash: hash.ok_or_else(|| Error::data("`data_hash` must be 16 hexadecimal digits"))?,
                 data: words("data"),
                 start: words("start"),
+                before: table.get("workers_before").cloned().map_or(Ok(Vec::new()), |all| {
+                    all.try_into().map_err(|e| Error::data(format!("`workers_before` cannot be read: {e}")))
+                })?,
             },
             environment: std::collections::BTreeMap::new(),
             cores: 0,
@@ -145,6 +157,7 @@ mod tests {
                 data_hash: 77,
                 data: Some("a \"b\"".into()),
                 start: Some("c".into()),
+                before: vec![Before { workers: 2, steps: 30 }, Before { workers: 8, steps: 60 }],
             },
             environment: std::collections::BTreeMap::new(),
             cores: 0,

@@ -1,28 +1,33 @@
 //! An experiment: a recipe on a task with so many workers, recorded, checkpointed, resumed.
 //!
-//! [`run`] drives all ranks on threads of this process; [`work`] drives one rank over any port. Deciding is the
+//! [`run`] drives all ranks on threads of this process; [`take_part`] drives the one rank of a process. Deciding is the
 //! library's: this room only asks it for rounds, looks at the model now and then, and writes files.
 
 mod files;
 mod piped;
 mod rank;
+mod regroup;
 mod served;
+mod slowed;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sordino::base::{Kind, Layout};
-use sordino::fabric::{Clock, Medium, Metered, Port, SimClock, World, connect, on_threads, simulate};
+use sordino::fabric::{
+    Clock, Group, Medium, Metered, Parting, Port, Shared, SimClock, World, connect, on_threads, simulate,
+};
 use sordino::recipe::Recipe;
 use sordino::workload::{Start, Task};
 use sordino::{Error, Result};
 
 pub use files::{Header, KEYS};
 pub use piped::measure;
-pub use rank::work;
+use rank::work;
 pub use served::arrivals;
 
+use self::slowed::slowed;
 use crate::record::{Point, Summary};
 
 /// What to run.
@@ -130,6 +135,85 @@ pub fn run(task: &dyn Task, plan: &Plan, clock: &Arc<dyn Clock>, observer: &dyn 
     }
 }
 
+/// Drives this process's rank of a run whose ranks are processes, over a port to all of them. What the run came to is
+/// known to process 0 alone: it keeps the record, and hosts the server where workers come to one at their own pace.
+/// Afterwards the same processes may take part in another run.
+///
+/// # Errors
+/// Those of this rank, or of another that has left; the port is of no use then.
+pub fn take_part(
+    task: &dyn Task,
+    plan: &Plan,
+    port: Shared,
+    clock: &Arc<dyn Clock>,
+    observer: &dyn Observer,
+) -> Result<Option<Ended>> {
+    let mut port = Parting::new(port);
+    let (first, opened) = (port.rank() == 0, open(task, plan, &port));
+    let ran = opened.and_then(|desk| Ok((one_of_many(task, plan, &port, clock, observer, &desk), desk)));
+    let (ran, desk) = match ran {
+        Ok(ran) => ran,
+        Err(why) => {
+            port.leave(&why);
+            return Err(why);
+        }
+    };
+    let diverged = match ran {
+        Ok(()) => false,
+        Err(why) => {
+            port.leave(&why);
+            if why.kind() != Kind::Diverged {
+                return Err(why);
+            }
+            true
+        }
+    };
+    port.end()?;
+    if first { desk.close(plan, diverged).map(Some) } else { Ok(None) }
+}
+
+/// Opens the record in process 0, and what a run begins from in the others.
+fn open(task: &dyn Task, plan: &Plan, port: &dyn Port) -> Result<rank::Desk> {
+    let (processes, ranks) = (port.size(), plan.ranks()?);
+    if processes != ranks {
+        return Err(Error::request(format!(
+            "{processes} processes came for a run of {ranks} ranks ({} workers{}); start {ranks}",
+            plan.workers,
+            if ranks > plan.workers { " and a server" } else { "" }
+        )));
+    }
+    if port.rank() == 0 { rank::Desk::open(task, plan) } else { rank::Desk::read(task, plan) }
+}
+
+fn one_of_many(
+    task: &dyn Task,
+    plan: &Plan,
+    port: &Parting<Shared>,
+    clock: &Arc<dyn Clock>,
+    observer: &dyn Observer,
+    desk: &rank::Desk,
+) -> Result<()> {
+    let participation = plan.recipe.participation()?;
+    let Medium::Threads(slow) = plan.recipe.medium()? else {
+        return Err(Error::request(
+            "fabric=sim computes all ranks in one process; start one, without a launcher, or leave fabric=sim out",
+        ));
+    };
+    let clock = &slowed(clock, slow, participation.clients(plan.workers));
+    if participation.served().is_none() {
+        return work(task, plan, Box::new(Metered::new(port.clone(), Arc::clone(clock))), clock, observer, desk);
+    }
+    // The server is the last of the ranks.
+    let (process, members) = (port.rank(), (1..port.size()).chain([0]).collect());
+    let group = Group::new(Shared::new(Box::new(port.clone())), members)?;
+    let port = Box::new(Metered::new(group, Arc::clone(clock)));
+    if process == 0 {
+        served::serve(task, plan, port, clock, observer, desk)
+    } else {
+        served::come(task, plan, port, clock, desk)
+    }
+}
+
 impl Plan {
     /// How many ranks there are: the workers, and a server where they come to one at their own pace.
     pub fn ranks(&self) -> Result<usize> {
@@ -140,7 +224,8 @@ impl Plan {
 /// One rank's end of the fabric, with the clock it goes by.
 type End = (Box<dyn Port>, Arc<dyn Clock>);
 
-/// Every rank's end of the fabric, with the clock it goes by: the one that is given, or a virtual one of its own.
+/// Every rank's end of the fabric, with the clock it goes by: the one that is given, on which some may really be slow, or
+/// a virtual one of its own.
 ///
 /// Federated clients have links of their own, by which the virtual clock tells when they report; the ranks that play
 /// them then talk in no time.
@@ -150,7 +235,10 @@ fn ends(plan: &Plan, clock: &Arc<dyn Clock>) -> Result<Vec<End>> {
     }
     let (participation, ranks) = (plan.recipe.participation()?, plan.ranks()?);
     Ok(match plan.recipe.medium()? {
-        Medium::Threads => connect(ranks).into_iter().map(|port| end(port, Arc::clone(clock))).collect(),
+        Medium::Threads(slow) => {
+            let clock = slowed(clock, slow, participation.clients(plan.workers));
+            connect(ranks).into_iter().map(|port| end(port, Arc::clone(&clock))).collect()
+        }
         Medium::Sim(world) if participation.federated() => {
             let world = World { clients: participation.clients(plan.workers) as u64, ..world };
             let clock = || Arc::new(SimClock::new(&world, plan.workers));

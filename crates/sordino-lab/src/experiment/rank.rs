@@ -12,7 +12,7 @@ use sordino::fabric::{Clock, Medium, Port};
 use sordino::workload::{Split, Start, Task, Workload};
 use sordino::{Error, Result};
 
-use super::{Ended, Observer, Plan, Progress};
+use super::{Ended, Observer, Plan, Progress, regroup};
 use crate::checkpoint::{self, Draft, Manifest};
 use crate::clients::Spill;
 use crate::model_file::{self, Origin};
@@ -84,6 +84,15 @@ impl Kept {
 impl Desk {
     /// Opens the record: a new one, or the one that a checkpoint goes on from.
     pub fn open(task: &dyn Task, plan: &Plan) -> Result<Self> {
+        Self::prepare(task, plan, true)
+    }
+
+    /// What a run begins from, for the ranks of other processes than the one that keeps the record.
+    pub fn read(task: &dyn Task, plan: &Plan) -> Result<Self> {
+        Self::prepare(task, plan, false)
+    }
+
+    fn prepare(task: &dyn Task, plan: &Plan, keeps: bool) -> Result<Self> {
         let participation = plan.recipe.participation()?;
         let clients = plan.recipe.clients(plan.workers, task.layers()?)?;
         let probe = task.workload(clients, plan.seed)?;
@@ -105,25 +114,22 @@ impl Desk {
         };
         let (mut resumed, mut start) = (None, None);
         if let Some(out) = &plan.out {
-            files::make_directory(out)?;
+            if keeps {
+                files::make_directory(out)?;
+            }
             if plan.resume && checkpoint::exists(out) {
                 let manifest = checkpoint::load_manifest(out)?;
-                if manifest.ranks != plan.ranks()? {
-                    return Err(Error::request(format!(
-                        "the checkpoint in {} is of {} ranks, {} came; resume with as many",
-                        out.display(),
-                        manifest.ranks,
-                        plan.ranks()?
-                    )));
+                plan.goes_on_from(&manifest, out)?;
+                if keeps {
+                    kept.journal = Some(Journal::resume(out, manifest.record_offset)?);
+                    kept.points = read_points(&out.join(record::RECORD))?;
                 }
-                kept.journal = Some(Journal::resume(out, manifest.record_offset)?);
-                kept.points = read_points(&out.join(record::RECORD))?;
                 kept.ledger = ledger_of(&manifest.flows)?;
                 kept.wall = manifest.clocks.get("wall").copied().unwrap_or(0.0);
                 kept.aside = manifest.clocks.get("aside").copied().unwrap_or(0.0);
                 kept.cpu = manifest.clocks.get("cpu").copied().unwrap_or(0.0);
                 resumed = Some(manifest);
-            } else {
+            } else if keeps {
                 plan.write(out)?;
                 kept.journal = Some(Journal::create(out)?);
             }
@@ -148,15 +154,18 @@ impl Desk {
         if diverged {
             kept.broken_off(&mut last)?;
         }
-        let (sent, received) = kept.ledger.busiest(plan.workers, self.seats);
-        let n = self.seats.map_or(plan.workers as u64, |seats| (seats.round() as u64).max(1));
-        let sync = |steps: u64| (steps * 8 * (n - 1) * self.layout.len() as u64).checked_div(n).unwrap_or(0);
+        let (sent, received) = kept.ledger.busiest(plan.places(), self.seats);
+        let sync = |(workers, steps): (usize, u64)| {
+            let n = self.seats.map_or(workers as u64, |seats| (seats.round() as u64).max(1));
+            (steps * 8 * (n - 1) * self.layout.len() as u64).checked_div(n).unwrap_or(0)
+        };
         let finite = last.train_loss.is_finite() || kept.points.is_empty();
         let summary = Summary {
             method: plan.recipe.method.clone(),
             label: plan.header.label.clone(),
             task: self.task.clone(),
             workers: plan.workers,
+            workers_before: plan.header.before.clone(),
             seed: plan.seed,
             steps: last.step,
             rounds: last.round,
@@ -168,13 +177,13 @@ impl Desk {
             clients: self.seats.and(Some(kept.clients)),
             client_loss_worst: last.client_loss_worst,
             client_loss_spread: last.client_loss_spread,
-            simulated: !matches!(plan.recipe.medium()?, Medium::Threads),
+            simulated: !matches!(plan.recipe.medium()?, Medium::Threads(_)),
             epsilon: last.epsilon,
             duality_gap: last.duality_gap,
             diverged: diverged || !finite,
             bytes_sent_per_worker: sent,
             bytes_received_per_worker: received,
-            bytes_sync_fp32_per_worker: sync(last.step),
+            bytes_sync_fp32_per_worker: plan.stretches(last.step).map(sync).sum(),
             compute_seconds: last.compute_seconds,
             exchange_seconds: last.exchange_seconds,
             wait_seconds: last.wait_seconds,
@@ -294,25 +303,36 @@ impl Bench<'_> {
         let (Some(out), Some(manifest)) = (&self.plan.out, &self.desk.resumed) else {
             return self.look(workload, None);
         };
-        self.session.load(&checkpoint::load_rank(out, self.rank)?, workload)?;
-        let (whole, rank) = (ledger_of(&manifest.flows)?, self.rank);
-        // What clients and the server have said is nobody's own: rank 0 goes on counting from it.
-        let mine = |party| party == Party::Worker(rank) || (!matches!(party, Party::Worker(_)) && rank == 0);
+        let (whole, rank, ranks) = (ledger_of(&manifest.flows)?, self.rank, self.plan.workers);
+        if manifest.ranks == ranks {
+            self.session.load(&checkpoint::load_rank(out, rank)?, workload)?;
+        } else {
+            self.session.load_from(&checkpoint::load(out)?.ranks, workload)?;
+        }
+        // What clients, the server and ranks that are no more have said is nobody's own: rank 0 goes on counting from it.
+        let there = |party| matches!(party, Party::Worker(other) if other < ranks);
+        let mine = |party| party == Party::Worker(rank) || (!there(party) && rank == 0);
         let waited = self.session.worker().times().waited;
         self.session.metered(|meter| {
             for (link, flow) in whole.flows().filter(|(link, _)| mine(link.from)) {
                 meter.ledger.restore(link.clone(), *flow);
             }
-            meter.wait = manifest.clocks.get(&format!("wait-{rank}")).map_or(0.0, |wait| wait - waited);
+            meter.wait = regroup::waited(manifest, rank, ranks).map_or(0.0, |wait| wait - waited);
         });
+        // A virtual clock stands where it was only now.
+        self.began = self.clock.now() - self.desk.kept().wall;
         // A run that was at its end already has no round left that would look at the model.
         let model = self.session.evaluated(workload)?;
-        let mut kept = self.desk.kept();
+        self.regrouped(out, manifest)?;
+        let mut verdict = [0];
         if self.rank == 0 {
+            let mut kept = self.desk.kept();
             kept.model = model;
+            // The record ends where the checkpoint was made.
+            let reached = kept.points.last().is_some_and(|p| p.round == manifest.round && self.reaches(p));
+            verdict[0] = u8::from(reached);
         }
-        // The record ends where the checkpoint was made, alike for all ranks.
-        Ok(kept.points.last().is_some_and(|p| p.round == manifest.round && self.reaches(p)))
+        Ok(decree(self.session.everyone()?, &verdict)? == [1])
     }
 
     /// Whether a point is at the target.
@@ -466,7 +486,7 @@ impl Bench<'_> {
         let ledger = whole(accounts)?;
         let train = workload.evaluate(&model.parameters, &model.buffers, Split::Train)?;
         let test = workload.evaluate(&model.parameters, &model.buffers, Split::Test)?;
-        let (sent, received) = ledger.busiest(self.plan.workers, self.desk.seats);
+        let (sent, received) = ledger.busiest(self.plan.places(), self.desk.seats);
         let (worst, spread) = if self.desk.seats.is_some() { self.clients(workload, model)? } else { (None, None) };
         // Where workers hold blocks, copies of the network see rows.
         let speakers = self.desk.seats.unwrap_or_else(|| self.session.worker().clients() as f64);
@@ -482,7 +502,7 @@ impl Bench<'_> {
         Ok(Point {
             round: told.map_or(0, |t| t.rounds),
             step,
-            epoch: (step as usize * self.plan.batch_rows) as f64 * speakers / self.rows.max(1) as f64,
+            epoch: self.plan.shared(step)? * self.plan.batch_rows as f64 * speakers / self.rows.max(1) as f64,
             train_loss: train.map_or(f64::NAN, |m| m.loss),
             eval_loss: test.map_or(f64::NAN, |m| m.loss),
             accuracy: test.or(train).and_then(|m| m.accuracy),

@@ -10,7 +10,7 @@ pub use flows::{FlowRow, flows_of, ledger_of};
 pub use journal::{Journal, RECORD, TABLE, read_points};
 pub use point::Point;
 pub use run::{RECIPE, Run};
-pub use summary::{SUMMARY, Summary};
+pub use summary::{Before, SUMMARY, Summary};
 
 /// Numbers that JSON cannot say: NaN and the infinities are written as null, and null is read as NaN.
 mod number {

@@ -12,6 +12,15 @@ use crate::files;
 /// The summary's file in a run's directory.
 pub const SUMMARY: &str = "summary.json";
 
+/// How many workers there were before a run went on with another number of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// So many.
+    pub workers: usize,
+    /// Up to this local step.
+    pub steps: u64,
+}
+
 /// What a run came to. Losses are of the agreed model at the end; bytes are those of the busiest worker, training
 /// only; seconds of compute, exchange and wait are means over workers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +34,9 @@ pub struct Summary {
     pub task: String,
     /// How many workers.
     pub workers: usize,
+    /// How many there were earlier, one after another, where the run was resumed with another number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers_before: Vec<Before>,
     /// The run's seed.
     pub seed: u64,
     /// Local steps of each worker.

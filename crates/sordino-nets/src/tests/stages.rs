@@ -33,8 +33,9 @@ fn own(x: &[f32], ranges: &[Range<usize>]) -> Vec<f32> {
 fn by_blocks(blocks: &mut [Block], x: &[f32], piece: &Piece) -> (f64, Vec<f32>, usize) {
     let mut flow = Flow::default();
     for (stage, ranges) in &mut *blocks {
-        let passing = stage.forward(&own(x, ranges), piece, &flow, false).unwrap();
-        flow = stage.forward(&own(x, ranges), piece, &flow, true).unwrap();
+        stage.load(&own(x, ranges)).unwrap();
+        let passing = stage.forward(piece, &flow, false).unwrap();
+        flow = stage.forward(piece, &flow, true).unwrap();
         assert_eq!(flow, passing, "a pass that is kept is the pass");
     }
     let (mut gradient, mut back, mut loss) = (vec![0.0; x.len()], Back::default(), None);
@@ -96,12 +97,14 @@ fn several_pieces_are_kept_at_once_with_the_parameters_of_their_time() {
     let mut alone = Vec::new();
     for (piece, x) in pieces.iter().zip([&x, &then]) {
         let mut gradient = vec![0.0; len];
-        block.forward(&x[..len], piece, &Flow::default(), true).unwrap();
+        block.load(&x[..len]).unwrap();
+        block.forward(piece, &Flow::default(), true).unwrap();
         block.backward(piece, &error, &mut gradient).unwrap();
         alone.push(gradient);
     }
     for (piece, x) in pieces.iter().zip([&x, &then]) {
-        block.forward(&x[..len], piece, &Flow::default(), true).unwrap();
+        block.load(&x[..len]).unwrap();
+        block.forward(piece, &Flow::default(), true).unwrap();
     }
     for (piece, alone) in pieces.iter().zip(&alone).rev() {
         let mut gradient = vec![0.0; len];
@@ -133,10 +136,13 @@ fn what_cannot_be_cut_or_is_told_wrongly_is_an_error() {
     let x = whole.start(1).parameters;
     let (mut first, mut last) = (whole.stage(0..1).unwrap(), whole.stage(1..2).unwrap());
     let piece = Piece::whole(draw(0, 12));
-    let mut flow = first.forward(&x[..136], &piece, &Flow::default(), true).unwrap();
-    assert!(first.forward(&x, &piece, &Flow::default(), true).is_err(), "the whole's parameters");
+    assert!(first.forward(&piece, &Flow::default(), true).unwrap_err().to_string().contains("no parameters"));
+    first.load(&x[..136]).unwrap();
+    last.load(&x[136..]).unwrap();
+    let mut flow = first.forward(&piece, &Flow::default(), true).unwrap();
+    assert!(first.load(&x).is_err(), "the whole's parameters");
     assert!(first.backward(&piece, &[0.0; 7], &mut [0.0; 136]).unwrap_err().to_string().contains("7 errors"));
     flow.values.pop();
-    let told = last.forward(&x[136..], &piece, &flow, true).unwrap_err().to_string();
+    let told = last.forward(&piece, &flow, true).unwrap_err().to_string();
     assert!(told.contains("95 numbers of 12 rows"), "{told}");
 }

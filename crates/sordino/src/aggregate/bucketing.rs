@@ -26,7 +26,7 @@
 //! None.
 
 use super::{Aggregator, Gathering, Heard};
-use crate::base::{Layout, Result, State, Stream, Use};
+use crate::base::{Former, Layout, Result, State, Stream, Use};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -135,6 +135,12 @@ impl Aggregator for Bucketing {
 
     fn load(&mut self, state: &State, layout: &Layout) -> Result<()> {
         self.then.load(&state.part("then"), layout)
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        let mut state = State::default();
+        state.put_all("then", self.then.deal(&former.part("then"))?);
+        Ok(state)
     }
 }
 

@@ -70,8 +70,10 @@ impl Aggregator for Mean {
     }
 
     fn finish(&mut self, out: &mut [f32]) {
-        out.copy_from_slice(&self.sum);
-        flat::divide(out, if self.by_expected { self.expected as f32 } else { self.count as f32 });
+        let n = if self.by_expected { self.expected as f32 } else { self.count as f32 };
+        for (mean, sum) in out.iter_mut().zip(&self.sum) {
+            *mean = sum / n;
+        }
     }
 
     fn gain(&self, voices: f64, expected: f64) -> f64 {

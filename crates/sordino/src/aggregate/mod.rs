@@ -22,7 +22,7 @@ pub use sum::Sum;
 pub use trimmed::Trimmed;
 pub use weighted::Weighted;
 
-use crate::base::{Layout, Result, State};
+use crate::base::{Former, Layout, Result, State};
 use crate::grammar::{self, Element, Entry};
 
 /// What is known before the vectors of a meeting are told.
@@ -103,6 +103,11 @@ pub trait Aggregator: Send {
     /// Takes it back.
     fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
         Ok(())
+    }
+
+    /// What every rank of a run with another number of ranks takes back: what is the same on all that add up.
+    fn deal(&self, former: &Former) -> Result<State> {
+        former.same_but(&[])
     }
 }
 

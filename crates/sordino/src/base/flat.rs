@@ -400,6 +400,101 @@ impl State {
     }
 }
 
+/// What the ranks of a run remembered, in rank order: what a run with another number of ranks goes on from.
+///
+/// Names are paths below the part that was asked for. What comes out depends on the old ranks alone, so that all new
+/// ones find the same. Means are summed in f64 in rank order and rounded once: of equal numbers they are these numbers.
+#[derive(Clone, Debug)]
+pub struct Former<'a> {
+    states: Vec<&'a State>,
+    weights: Vec<f64>,
+    crowd: f64,
+    prefix: String,
+}
+
+impl<'a> Former<'a> {
+    /// What these ranks remembered. They count in means as `weights` say, one number a rank, or all alike.
+    pub fn new(states: Vec<&'a State>, weights: &[f32], crowd: f64) -> Self {
+        let given = weights.len() == states.len() && weights.iter().sum::<f32>() > 0.0;
+        let weight = |rank: usize| if given { f64::from(weights[rank]) } else { 1.0 };
+        Self { weights: (0..states.len()).map(weight).collect(), states, crowd, prefix: String::new() }
+    }
+
+    /// How many times more the old ranks' words add up to than the new ones', where all say the same: 1 but for sums.
+    pub fn crowd(&self) -> f64 {
+        self.crowd
+    }
+
+    /// What lies under `prefix/`.
+    #[must_use]
+    pub fn part(&self, prefix: &str) -> Self {
+        Self { prefix: format!("{}{prefix}/", self.prefix), ..self.clone() }
+    }
+
+    /// What each rank remembered, in rank order.
+    pub fn each(&self) -> impl Iterator<Item = State> {
+        self.states.iter().map(|state| match self.prefix.strip_suffix('/') {
+            Some(prefix) => state.part(prefix),
+            None => (*state).clone(),
+        })
+    }
+
+    /// What is the same on every rank that remembers it, but for vectors of these names; a difference is an error.
+    pub fn same_but(&self, own: &[&str]) -> Result<State> {
+        let mut all = State::default();
+        for theirs in self.each() {
+            for (name, vector) in theirs.vectors.into_iter().filter(|(name, _)| !own.contains(&name.as_str())) {
+                let known = all.vectors.entry(name.clone()).or_insert_with(|| vector.clone());
+                if !known.iter().map(|x| x.to_bits()).eq(vector.iter().map(|x| x.to_bits())) {
+                    return Err(self.differ(&name));
+                }
+            }
+            for (name, numbers) in theirs.numbers {
+                if *all.numbers.entry(name.clone()).or_insert_with(|| numbers.clone()) != numbers {
+                    return Err(self.differ(&name));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn differ(&self, name: &str) -> Error {
+        Error::mismatch(format!(
+            "the checkpoint's ranks disagree about `{}{name}`, which is the same on all ranks of a run; take a checkpoint \
+             that one run has made",
+            self.prefix
+        ))
+    }
+
+    /// Puts the mean of a vector, `times` as long, into `state`: a rank that has none counts as zeros, and where nobody
+    /// has one there is none.
+    pub fn put_mean(&self, name: &str, times: f64, state: &mut State) -> Result<()> {
+        let path = format!("{}{name}", self.prefix);
+        let vectors = || self.states.iter().zip(&self.weights).filter_map(|(s, w)| Some((s.vectors.get(&path)?, w)));
+        let Some((first, _)) = vectors().next() else { return Ok(()) };
+        // Minus zero is what adds nothing to any zero.
+        let mut sum = vec![-0.0f64; first.len()];
+        for (vector, w) in vectors() {
+            if vector.len() != sum.len() {
+                return Err(self.differ(name));
+            }
+            sum.iter_mut().zip(vector).for_each(|(s, x)| *s += w * f64::from(*x));
+        }
+        let weight: f64 = self.weights.iter().sum();
+        state.vectors.insert(name.to_owned(), sum.iter().map(|s| (s / weight * times) as f32).collect());
+        Ok(())
+    }
+
+    /// The means of all vectors, with the numbers, which are the same on every rank.
+    pub fn means(&self) -> Result<State> {
+        let all: Vec<State> = self.each().collect();
+        let names: Vec<&str> = all.iter().flat_map(|state| state.vectors.keys().map(String::as_str)).collect();
+        let mut state = self.same_but(&names)?;
+        names.iter().try_for_each(|name| self.put_mean(name, 1.0, &mut state))?;
+        Ok(state)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,5 +553,38 @@ mod tests {
         assert!(outer.part("feedback").take("e", &mut out).is_err());
         assert!(outer.take("e", &mut [0.0; 2]).is_err());
         assert_eq!(inner.take_numbers::<1>("step").unwrap(), [4]);
+    }
+
+    #[test]
+    fn what_ranks_remember_becomes_one_whoever_asks() {
+        let of = |own: &[f32], steps: u64| {
+            let mut state = State::default();
+            state.put("feedback/residual", own);
+            state.put("outer/momentum", &[-0.0, 7.1]);
+            state.put_numbers("outer/steps", &[steps]);
+            state
+        };
+        let states = [of(&[1.0, 0.1], 3), of(&[2.0, 0.1], 3), of(&[6.0, 0.1], 3)];
+        let former = Former::new(states.iter().collect(), &[], 2.0);
+        let mut mean = State::default();
+        former.part("feedback").put_mean("residual", 1.0, &mut mean).unwrap();
+        assert_eq!(mean.vectors["residual"], [3.0, 0.1], "of equal numbers the mean is these");
+        let weighed = Former::new(states.iter().collect(), &[3.0, 0.0, 1.0], 2.0).part("feedback");
+        weighed.put_mean("residual", weighed.crowd(), &mut mean).unwrap();
+        assert_eq!(mean.vectors["residual"], [4.5, 0.2]);
+        let outer = former.part("outer").means().unwrap();
+        assert_eq!(outer, states[0].part("outer"));
+        assert!(outer.vectors["momentum"][0].is_sign_negative());
+        let refused = former.part("feedback").same_but(&[]).unwrap_err().to_string();
+        assert!(refused.contains("`feedback/residual`"), "{refused}");
+        let later = of(&[1.0, 0.1], 4);
+        let refused = Former::new(vec![&states[0], &later], &[], 1.0).part("outer").means().unwrap_err().to_string();
+        assert!(refused.contains("`outer/steps`"), "{refused}");
+        // Who remembers nothing owes nothing.
+        let nothing = State::default();
+        let some = Former::new(vec![&states[1], &nothing], &[], 1.0);
+        some.part("feedback").put_mean("residual", 1.0, &mut mean).unwrap();
+        assert_eq!(mean.vectors["residual"], [1.0, 0.05]);
+        assert_eq!(some.part("outer").same_but(&[]).unwrap(), outer);
     }
 }

@@ -7,7 +7,7 @@ pub mod rng;
 pub mod wire;
 
 pub use error::{Error, Kind, Result};
-pub use flat::{Aside, Layout, Role, State, Tensor};
+pub use flat::{Aside, Former, Layout, Role, State, Tensor};
 pub use ledger::{Ledger, Link, Party, Purpose};
 pub use rng::{Cursor, Stream, Use};
 pub use wire::{Reader, Writer};

@@ -24,7 +24,7 @@
 //! The factor is smaller by 2⁻²³, so that rounding never lifts the norm above τ.
 
 use super::{Class, Coding, Compressor, Linear};
-use crate::base::{Layout, Reader, Result, State, Writer, flat};
+use crate::base::{Former, Layout, Reader, Result, State, Writer, flat};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -111,6 +111,10 @@ impl Compressor for Clipped {
 
     fn load(&mut self, state: &State, layout: &Layout) -> Result<()> {
         self.inner.load(state, layout)
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        self.inner.deal(former)
     }
 }
 

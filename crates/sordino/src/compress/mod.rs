@@ -33,7 +33,7 @@ pub use span::Span;
 pub use terngrad::TernGrad;
 pub use topk::TopK;
 
-use crate::base::{Layout, Reader, Result, State, Stream, Writer};
+use crate::base::{Former, Layout, Reader, Result, State, Stream, Writer};
 use crate::grammar::{self, Element, Entry, Key, Listing};
 
 /// Every element of the axis, in alphabetical order.
@@ -185,6 +185,11 @@ pub trait Compressor: Send {
     /// Takes it back.
     fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
         Ok(())
+    }
+
+    /// What every rank of a run with another number of ranks takes back: what is the same on all.
+    fn deal(&self, former: &Former) -> Result<State> {
+        former.same_but(&[])
     }
 }
 

@@ -1,6 +1,6 @@
 //! The guard: hides what is given, and keeps the account of what that has spent.
 
-use crate::base::{Error, Result, State};
+use crate::base::{Error, Former, Result, State};
 use crate::privacy::{Accountant, Event, Mechanism, Unit, Voiced, steps_for};
 
 /// A mechanism with its account.
@@ -74,6 +74,14 @@ impl Guard {
     /// Whether a round more would overdraw the budget.
     pub fn exhausted(&mut self, rounds: u64) -> Result<bool> {
         let Some(budget) = self.mechanism.budget() else { return Ok(false) };
+        let next = self.mechanism.event(self.rate);
+        let alike = |event: &Event| event.rate == next.rate && event.multiplier == next.multiplier;
+        if !self.accountant.history().iter().all(alike) {
+            // With another number of workers a row is drawn at another rate: rounds cannot be counted.
+            let mut after = self.accountant.clone();
+            after.compose(&next)?;
+            return Ok(after.epsilon(self.mechanism.delta()) > budget);
+        }
         if self.allowed.is_none() {
             let event = self.mechanism.event(self.rate);
             let allowed = steps_for(budget, self.mechanism.delta(), self.rate, event.multiplier)?;
@@ -92,6 +100,19 @@ impl Guard {
     /// Whether somebody must speak though nobody was drawn, so that an empty round looks like any other.
     pub fn hides_absence(&self) -> bool {
         self.mechanism.unit() == Unit::Client
+    }
+
+    /// What every rank of a run with another number of ranks takes back: what has been spent. Refused where what is
+    /// hidden is all that a worker holds.
+    pub fn deal(&self, former: &Former, federated: bool) -> Result<State> {
+        if !federated && self.mechanism.unit() == Unit::Client {
+            return Err(Error::request(format!(
+                "`privacy.unit=client` hides all that a worker holds, and with another number of workers its rows would be \
+                 parted among several; resume with as many workers as the checkpoint is of, {}",
+                former.each().count()
+            )));
+        }
+        former.same_but(&[])
     }
 
     /// Puts the history of events into `state`.

@@ -2,8 +2,11 @@
 
 use super::told::Times;
 use super::worker::Worker;
-use crate::base::{Error, Result, State};
+use crate::base::{Error, Former, Result, State};
+use crate::buffers::Buffers;
 use crate::optim::Transform as _;
+use crate::payload::Payload;
+use crate::workload::Workload;
 
 impl Worker {
     /// Everything this worker remembers.
@@ -76,4 +79,85 @@ impl Worker {
         }
         Ok(())
     }
+
+    /// Takes what the workers of a run with another number of ranks gave, in rank order; `ranks` there are now.
+    pub fn load_from(&mut self, states: &[&State], ranks: usize, workload: &mut dyn Workload) -> Result<()> {
+        let state = self.deal(states, ranks, workload)?;
+        self.load(&state)
+    }
+
+    /// What this worker would remember, had the run gone on from `states` with `ranks` ranks.
+    fn deal(&mut self, states: &[&State], ranks: usize, workload: &mut dyn Workload) -> Result<State> {
+        let (old, new, federated) = (states.len() as f64, ranks as f64, self.federated());
+        if self.participation.served().is_some() {
+            return Err(Error::request(format!(
+                "`participation`: workers that come to a server at their own pace have words on their way to it, each worker its \
+                 own; resume with as many workers as the checkpoint is of, {}",
+                states.len().saturating_sub(1)
+            )));
+        }
+        let Some(first) = states.first() else {
+            return Err(Error::mismatch("a run goes on from the states of its ranks, and none came"));
+        };
+        let gain = |voices: f64| self.aggregator.gain(voices, voices);
+        // Clients are as many as they were.
+        let crowd = if federated { 1.0 } else { gain(old) / gain(new) };
+        let weights = first.vectors.get("weights").map_or(&[][..], |weights| &weights[..]);
+        let (former, alike) = (Former::new(states.to_vec(), weights, crowd), Former::new(states.to_vec(), &[], 1.0));
+        let heads: Vec<State> = states.iter().map(|theirs| head(theirs)).collect();
+        let mut state = Former::new(heads.iter().collect(), &[], 1.0).same_but(&[])?;
+        match self.buffer_rule {
+            Buffers::Root => drop(first.vectors.get("buffers").map(|buffers| state.put("buffers", buffers))),
+            // A meeting averages buffers plainly, whatever the aggregator does.
+            _ => alike.put_mean("buffers", 1.0, &mut state)?,
+        }
+        state.put_numbers("times", &mean_times(states, new)?);
+        let optim = former.part("optim");
+        state.put_all(
+            "optim",
+            match self.payload {
+                // A client brings its own.
+                Payload::Parameters | Payload::Displacement if federated => first.part("optim"),
+                _ => self.optimizer.chain.deal(&optim)?,
+            },
+        );
+        state.put_all("outer", alike.part("outer").same_but(&[])?);
+        state.put_all("feedback", self.feedback.deal(&former.part("feedback"))?);
+        state.put_all("exchange", self.exchange.deal(&former.part("exchange"), self.rank)?);
+        state.put_all("compress", self.compressor.deal(&former.part("compress"))?);
+        state.put_all("aggregate", self.aggregator.deal(&former.part("aggregate"))?);
+        state.put_all("beside", alike.part("beside").same_but(&[])?);
+        if let Some(guard) = &self.guard {
+            state.put_all("privacy", guard.deal(&alike.part("privacy"), federated)?);
+        }
+        let client = self.rank as u64;
+        state.put_all("local", self.local.deal(&former.part("local"), workload, self.seed, client)?);
+        for (client, theirs) in states.iter().flat_map(|theirs| theirs.part("clients").families()) {
+            // Who remembers is always played by the same rank.
+            if client.parse::<usize>().is_ok_and(|client| client % ranks == self.rank) {
+                state.put_all(&format!("clients/{client}"), theirs);
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// What a worker knows of the run.
+fn head(state: &State) -> State {
+    let mut head = State::default();
+    head.vectors.extend(state.vectors.get("model").map(|model| ("model".to_owned(), model.clone())));
+    head.numbers.extend(state.numbers.get("position").map(|at| ("position".to_owned(), at.clone())));
+    head
+}
+
+/// Seconds as they are told: means over workers go on as they were, and of processors the sum.
+fn mean_times(states: &[&State], ranks: f64) -> Result<[u64; 4]> {
+    let mut sums = [0.0; 4];
+    for state in states {
+        let times: [u64; 4] = state.take_numbers("times")?;
+        sums.iter_mut().zip(times).for_each(|(sum, seconds)| *sum += f64::from_bits(seconds));
+    }
+    let [compute, cpu, close, waited] = sums;
+    let old = states.len() as f64;
+    Ok([compute / old, cpu / ranks, close / old, waited / old].map(f64::to_bits))
 }

@@ -1,6 +1,7 @@
 //! The round, who carries it out, and the handle that callers hold.
 
 mod beside;
+mod caller;
 mod errand;
 mod evaluate;
 mod guard;
@@ -18,6 +19,7 @@ mod voice;
 mod worker;
 
 pub use beside::Lanes;
+pub use caller::Pace;
 pub use errand::{Note, Word};
 pub use evaluate::Gap;
 pub use pipeline::{Seat, weigh};

@@ -18,7 +18,7 @@ use self::block::{Block, Moment, Source};
 use self::link::Links;
 use super::premises::Premises;
 use super::session::Parts;
-use crate::base::{Aside, Error, Layout, Result, State, flat};
+use crate::base::{Aside, Error, Former, Layout, Result, State, flat};
 use crate::fabric::{Clock, Port, Shared};
 use crate::local::{Ground, Local, Spent};
 use crate::optim::Transform as _;
@@ -35,7 +35,7 @@ use crate::workload::Workload;
 /// and are stepped along. The loss is that of the batches that came back.
 pub struct Piped {
     steps: Box<dyn Local>,
-    raw: bool,
+    payload: Payload,
     patient: bool,
     blocks: Vec<Block>,
     links: Links,
@@ -70,7 +70,7 @@ impl Piped {
         let clock = Arc::clone(&parts.clock);
         Ok(Self {
             steps: std::mem::replace(&mut parts.local, Box::new(Nothing)),
-            raw: parts.payload == Payload::Gradient,
+            payload: parts.payload,
             patient: pipeline.stale == Stale::Recompute,
             blocks,
             links: Links::new(port, Arc::clone(&clock), seat.ranks(), pipeline.waiting(), pipeline.micro),
@@ -88,8 +88,7 @@ impl Piped {
         let at = Moment { now: self.turns, point, rank, clock: &*self.clock };
         let mut loss = None;
         for block in &mut self.blocks {
-            let found = block.turn(&at, &mut self.links)?;
-            block.scatter(found.is_some(), &mut self.gradient);
+            let found = block.turn(&at, &mut self.links, &mut self.gradient)?;
             loss = found.or(loss);
         }
         self.turns += 1;
@@ -127,22 +126,23 @@ impl Local for Piped {
             if loss.is_none() && self.patient {
                 continue;
             }
-            let found = if self.raw {
+            let found = if self.payload == Payload::Gradient {
                 &self.gradient
             } else {
                 self.steps.step(ground, ground.at(i, steps), point, &mut self.gradient)?
             };
-            if fresh {
-                offer.copy_from_slice(found);
-            } else {
-                flat::add(offer, found);
+            // Where parameters are offered the point says it all.
+            match (self.payload, fresh) {
+                (Payload::Parameters, _) => {}
+                (_, true) => offer.copy_from_slice(found),
+                (_, false) => flat::add(offer, found),
             }
             fresh = false;
         }
         if fresh {
             offer.fill(0.0);
         }
-        if self.raw && steps > 1 {
+        if self.payload == Payload::Gradient && steps > 1 {
             flat::divide(offer, steps as f32);
         }
         Ok(Spent {
@@ -186,6 +186,24 @@ impl Local for Piped {
             block.load(state)?;
         }
         self.steps.load(&state.part("steps"), layout)
+    }
+
+    fn deal(&mut self, former: &Former, workload: &mut dyn Workload, seed: u64, client: u64) -> Result<State> {
+        for theirs in former.each() {
+            let on_its_way = |(name, numbers): (&String, &Vec<u64>)| link::names(name) && !numbers.is_empty();
+            if theirs.numbers.iter().any(on_its_way) {
+                return Err(Error::request(
+                    "`placement=pipeline` has batches on their way between blocks, and with another number of copies of the \
+                     network these would be of other rows; resume with as many workers as the checkpoint is of",
+                ));
+            }
+        }
+        // All copies have made as many turns, and nothing waits.
+        let mut state = former.each().next().unwrap_or_default();
+        state.vectors.clear();
+        state.numbers.retain(|name, _| name == "turns" || link::names(name));
+        state.put_all("steps", self.steps.deal(&former.part("steps"), workload, seed, client)?);
+        Ok(state)
     }
 }
 

@@ -60,7 +60,7 @@ pub fn speak(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<()> {
 
 /// After the last voice: what all agreed on moves the model. Where nobody spoke nothing changes.
 pub fn close(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<Told> {
-    let (began, rate) = (w.clock.now(), w.optimizer.anneal.rate(w.step));
+    let (began, rate) = (w.clock.now(), w.rate());
     if w.seats.voices.is_empty() {
         let flags = broadcast(port, &Purpose::Control, w.frame(flags), &mut [])?;
         return w.advance(flags, rate, began);
@@ -73,6 +73,7 @@ pub fn close(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<Told> {
     w.feedback.restore(&mut w.agreed, share);
     match w.payload {
         Payload::Displacement => {}
+        Payload::Gradient if w.caller.is_some() => {}
         Payload::Gradient => {
             w.update.copy_from_slice(&w.agreed);
             let at = At::new(&w.model, &w.agreed, rate, w.step, &w.layout).beside(&w.heard);

@@ -10,11 +10,11 @@ use super::round;
 use super::told::Told;
 use super::worker::Worker;
 use crate::aggregate::Aggregator;
-use crate::base::{Result, State};
+use crate::base::{Error, Former, Result, State};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
 use crate::exchange::{Attack, Exchange};
-use crate::fabric::{Clock, Group, Meter, Port, Shared};
+use crate::fabric::{Clock, Group, Meter, Port, Shared, together};
 use crate::feedback::Feedback;
 use crate::local::{Local, Meeting};
 use crate::optim::{Chain, Optimizer};
@@ -75,7 +75,8 @@ pub struct Parts {
 /// A worker with its port.
 ///
 /// `round` does everything. A caller that owns its loop uses `open`, makes its own steps from `worker().point()`,
-/// writes what it found into `worker().offer()` (or moves `point`, for parameters), and calls `close`.
+/// writes what it found into `worker().offer()` (or moves `point`, for parameters), and calls `close`; one whose optimizer
+/// is its own too, and that learns its rate late, uses `begin`, `pace` and `close_after`.
 ///
 /// In a pipelined run the worker is one of the ranks that hold the same blocks, and `port` is that group's; all ranks
 /// meet at [`Session::everyone`].
@@ -147,6 +148,11 @@ impl Session {
     /// The worker.
     pub fn worker(&mut self) -> &mut Worker {
         &mut self.worker
+    }
+
+    /// The worker, and the port that it meets others over.
+    pub(super) fn parts(&mut self) -> (&mut Worker, &mut dyn Port) {
+        (&mut self.worker, &mut *self.port)
     }
 
     /// The port.
@@ -251,5 +257,40 @@ impl Session {
         self.port.load(&state.part("port"))?;
         self.worker.load(state)?;
         workload.load(&state.part("workload"))
+    }
+
+    /// Takes what all ranks of a run remembered, in rank order, that had another number of ranks; of as many ranks as
+    /// there are now it takes its own, as [`Session::load`] does.
+    ///
+    /// The run goes on from the same model, and the model is owed what it was owed: every rank begins with the mean of
+    /// what the old ones left unsaid (by rows where the aggregator weighs; where words are added up as many times longer
+    /// as there are fewer of them), with the mean of their shifts, control variates and optimizer state, and of buffers
+    /// but for `buffers=root`. What is the same on every rank stays, what the server has not told stays with the server,
+    /// a row keeps its dual variable and a client everything it remembers, so that federated runs go on as if nothing had
+    /// happened. What belongs to rows that others hold now is refused with a cure: the memory of SVRG and SAGA, batches on
+    /// their way through a pipeline, words on their way to a server that serves whoever comes, and privacy that
+    /// hides a worker.
+    pub fn load_from(&mut self, states: &[State], workload: &mut dyn Workload) -> Result<()> {
+        let (rank, ranks) = match &self.seated {
+            Some((_, shared)) => (shared.rank(), shared.size()),
+            None => (self.port.rank(), self.port.size()),
+        };
+        if states.len() == ranks {
+            return self.load(&states[rank], workload);
+        }
+        let all = Former::new(states.iter().collect(), &[], 1.0);
+        self.port.load(&together(&all.part("port"), ranks)?)?;
+        // Those that hold the same blocks of a network stand at the same place of every copy.
+        let (first, step) = self.seated.as_ref().map_or((0, 1), |(seat, _)| seat.place());
+        if !states.len().is_multiple_of(step) {
+            return Err(Error::mismatch(format!(
+                "the checkpoint is of {} ranks, and {step} hold a copy of the network: it is of another recipe",
+                states.len()
+            )));
+        }
+        let own: Vec<&State> = states.iter().skip(first).step_by(step).collect();
+        self.worker.load_from(&own, self.port.size(), workload)?;
+        let inner = workload.deal(&Former::new(own, &[], 1.0).part("workload"))?;
+        workload.load(&inner)
     }
 }

@@ -85,7 +85,7 @@ impl Worker {
         self.spent = self.local.spend(&mut ground, &mut self.point, &mut self.buffers, &mut self.offer, steps)?;
         let waited = self.local.talked();
         if !self.seats.clients && waited.is_none() {
-            self.clock.worked(client, self.round, steps);
+            self.clock.worked(client, self.round, steps, self.clock.now() - began);
         }
         let waited = waited.unwrap_or(0.0);
         self.times.close += waited;

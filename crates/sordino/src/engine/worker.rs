@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::beside::{Beside, Table};
+use super::caller::Caller;
 use super::guard::Guard;
 use super::premises::Premises;
 use super::seats::{Guests, Seats, epoch_of};
@@ -36,7 +37,7 @@ pub struct Worker {
     pub(super) guard: Option<Guard>,
     pub(super) batch: Batch,
     pub(super) schedule: Box<dyn Schedule>,
-    participation: Box<dyn Participation>,
+    pub(super) participation: Box<dyn Participation>,
     pub(super) compressor: Box<dyn Compressor>,
     pub(super) aggregator: Box<dyn Aggregator>,
     pub(super) exchange: Box<dyn Exchange>,
@@ -64,6 +65,8 @@ pub struct Worker {
     pub(super) draws: u64,
     pub(super) buffers: Vec<f32>,
     pub(super) previous_rate: Option<f64>,
+    /// The caller, where it makes its own steps.
+    pub(super) caller: Option<Caller>,
     pub(super) times: Times,
     pub(super) clients: Box<dyn Store>,
     /// Rows of every rank as they were told, where the aggregator weighs ranks.
@@ -160,6 +163,7 @@ impl Worker {
             common: start.buffers.clone(),
             buffers: start.buffers,
             previous_rate: None,
+            caller: None,
             times: Times::default(),
             clients: Box::new(Memory::default()),
             weights: Vec::new(),
@@ -337,18 +341,32 @@ impl Worker {
         Ok(())
     }
 
+    /// The rate of the round's first step.
+    pub(super) fn rate(&self) -> f64 {
+        self.caller.map_or_else(|| self.optimizer.anneal.rate(self.step), |caller| caller.rate)
+    }
+
+    /// Who takes part.
+    pub(super) fn participation(&self) -> &dyn Participation {
+        &*self.participation
+    }
+
     /// How many silent steps follow; nothing has been said of them.
     pub(super) fn begin_silence(&mut self) {
-        let anneal = &self.optimizer.anneal;
+        self.begin_silence_at(self.rate(), self.step < self.optimizer.anneal.warmup());
+    }
+
+    /// How many silent steps follow at this rate.
+    pub(super) fn begin_silence_at(&mut self, rate: f64, warming: bool) {
         self.silence = schedule::clamped(
             &*self.schedule,
             &Facts {
                 round: self.round,
                 step: self.step,
-                rate: anneal.rate(self.step),
+                rate,
                 previous_rate: self.previous_rate,
                 steps: self.total,
-                warming: self.step < anneal.warmup(),
+                warming,
                 epoch: epoch_of(&self.rows, self.batch),
             },
         );
@@ -357,7 +375,11 @@ impl Worker {
 
     /// Lays the table: how many silent steps there will be, and who speaks after them.
     pub(super) fn decide(&mut self, port: &mut dyn Port) -> Result<()> {
-        self.begin_silence();
+        if self.caller.is_some() {
+            self.silence = 0;
+        } else {
+            self.begin_silence();
+        }
         if !self.participation.federated() {
             if self.aggregator.weighs() && self.weights.len() != port.size() {
                 let (frame, mine) = (self.frame(0), self.rows[self.rank]);
@@ -420,6 +442,7 @@ impl Worker {
             }
         }
         match self.meeting {
+            _ if self.caller.is_some() => {}
             Meeting::Keep => {}
             Meeting::Reset => self.optimizer.chain.reset(),
             Meeting::Average => {

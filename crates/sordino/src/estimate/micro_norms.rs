@@ -39,7 +39,7 @@
 //! same weights, and running statistics see the batch once.
 
 use super::Estimate;
-use crate::base::{Aside, Layout, Result, State, flat};
+use crate::base::{Aside, Former, Layout, Result, State, flat};
 use crate::grammar::{Entry, Key};
 use crate::workload::{Draw, Duals, Metrics, Part, Split, Start, Workload};
 
@@ -171,6 +171,10 @@ impl Workload for MicroNorms {
 
     fn load(&mut self, state: &State) -> Result<()> {
         self.inner.load(state)
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        self.inner.deal(former)
     }
 
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {

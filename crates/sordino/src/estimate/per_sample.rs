@@ -42,7 +42,7 @@
 //! The first paper was not read for this; of the second, abstract, reviews and examples were. None known.
 
 use super::Estimate;
-use crate::base::{Error, Layout, Result, State, flat};
+use crate::base::{Error, Former, Layout, Result, State, flat};
 use crate::grammar::{Entry, Key};
 use crate::privacy::Noise;
 use crate::workload::{Batch, Draw, Duals, Metrics, Split, Start, Workload};
@@ -152,6 +152,10 @@ impl Workload for PerSample {
 
     fn load(&mut self, state: &State) -> Result<()> {
         self.inner.load(state)
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        self.inner.deal(former)
     }
 
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {

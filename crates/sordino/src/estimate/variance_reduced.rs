@@ -46,9 +46,9 @@
 //! refreshes I or an independent J was not to be read; it is J here.
 
 use super::{ENTRIES, Estimate, build};
-use crate::base::{Error, Layout, Result, State, Stream, Use};
+use crate::base::{Error, Former, Layout, Result, State, Stream, Use};
 use crate::grammar::{Args, Entry, Key};
-use crate::workload::{Batch, Draw, Metrics, Split, Start, Workload};
+use crate::workload::{Batch, Draw, Metrics, Split, Start, Workload, undealt};
 
 const OF: Key = Key { name: "of", default: "plain", about: "what stands for a row's gradient: plain, coosge, gausge" };
 
@@ -235,6 +235,10 @@ impl Workload for Svrg {
         Ok(())
     }
 
+    fn deal(&self, former: &Former) -> Result<State> {
+        undealt(former, "`local.estimate=svrg` remembers a snapshot of every worker's rows")
+    }
+
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {
         self.rows.inner.evaluate_client(x, buffers, client)
     }
@@ -373,6 +377,10 @@ impl Workload for Saga {
         state.take("said", &mut table.said)?;
         self.memory = Some(table);
         Ok(())
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        undealt(former, "`local.estimate=saga` remembers a gradient of every worker's rows")
     }
 
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {

@@ -43,7 +43,7 @@
 //! row, each with its own, as the paper does.
 
 use super::Estimate;
-use crate::base::{Error, Layout, Result, State, Stream, Use};
+use crate::base::{Error, Former, Layout, Result, State, Stream, Use};
 use crate::grammar::{Entry, Key};
 use crate::workload::{Batch, Draw, Metrics, Split, Start, Workload};
 
@@ -213,6 +213,10 @@ impl Workload for ZerothOrder {
 
     fn load(&mut self, state: &State) -> Result<()> {
         self.inner.load(state)
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        self.inner.deal(former)
     }
 
     fn evaluate_client(&mut self, x: &[f32], buffers: &[f32], client: u64) -> Result<Option<Metrics>> {

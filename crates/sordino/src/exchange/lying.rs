@@ -45,7 +45,7 @@ use attack::Honest;
 use held::{Held, Holding};
 
 use super::{Exchange, Talk, Voice, broadcast, refuse_unfinite};
-use crate::base::{Error, Layout, Purpose, Result, State, Stream, Use, Writer};
+use crate::base::{Error, Former, Layout, Purpose, Result, State, Stream, Use, Writer};
 use crate::fabric::Tag;
 
 /// An exchange in which the last voices of the run lie.
@@ -207,6 +207,10 @@ impl Exchange for Lying {
 
     fn load(&mut self, state: &State, layout: &Layout) -> Result<()> {
         self.inner.load(state, layout)
+    }
+
+    fn deal(&mut self, former: &Former, rank: usize) -> Result<State> {
+        self.inner.deal(former, rank)
     }
 }
 

@@ -15,7 +15,7 @@ pub use reduce::{Average, Reduce, broadcast, everybodys};
 pub use star::{Star, invite, report_beside};
 
 use crate::aggregate::{Aggregator, Gathering};
-use crate::base::{Error, Kind, Layout, Purpose, Result, State, Stream, Use, flat};
+use crate::base::{Error, Former, Kind, Layout, Purpose, Result, State, Stream, Use, flat};
 use crate::compress::Compressor;
 use crate::fabric::{Port, Tag, Way};
 use crate::grammar::{self, Element, Entry, Key};
@@ -117,6 +117,11 @@ pub trait Exchange: Send {
     /// Takes it back.
     fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
         Ok(())
+    }
+
+    /// What a rank of a run with another number of ranks takes back: here what is the same on all.
+    fn deal(&mut self, former: &Former, _rank: usize) -> Result<State> {
+        former.same_but(&[])
     }
 }
 

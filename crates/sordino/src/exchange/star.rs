@@ -31,7 +31,7 @@
 use std::collections::VecDeque;
 
 use super::{Exchange, Frame, Talk, Voice, refuse_unfinite};
-use crate::base::{Error, Layout, Purpose, Reader, Result, State, Stream, Use, Writer, flat};
+use crate::base::{Error, Former, Layout, Purpose, Reader, Result, State, Stream, Use, Writer, flat};
 use crate::compress::{Coding, Compressor};
 use crate::fabric::{Port, Tag, Way};
 use crate::feedback::Feedback;
@@ -181,5 +181,16 @@ impl Exchange for Star {
 
     fn load(&mut self, state: &State, layout: &Layout) -> Result<()> {
         self.feedback.load(state, layout)
+    }
+
+    /// What the server has not told stays with the server.
+    fn deal(&mut self, former: &Former, rank: usize) -> Result<State> {
+        let mut state = former.same_but(&[])?;
+        if rank > 0 {
+            for (name, _) in self.feedback.own() {
+                state.vectors.remove(name);
+            }
+        }
+        Ok(state)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Meter, Port, Tag};
+use super::{Meter, Port, Tag, held};
 use crate::base::{Error, Result, State};
 
 /// A port that several parts of one rank hold. They belong to one thread, so nobody ever waits for the lock.
@@ -105,6 +105,13 @@ impl Group {
     }
 }
 
+impl Group {
+    /// Ranks of the group as ranks of the shared port.
+    fn all(&self, ranks: &[usize]) -> Vec<usize> {
+        ranks.iter().map(|rank| self.members[*rank]).collect()
+    }
+}
+
 impl Port for Group {
     fn rank(&self) -> usize {
         self.own
@@ -120,6 +127,31 @@ impl Port for Group {
 
     fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
         self.shared.receive(self.members[from], tag, into)
+    }
+
+    fn receive_any(&mut self, from: &[usize], tag: &Tag, into: &mut Vec<u8>) -> Result<usize> {
+        let first = self.shared.receive_any(&self.all(from), tag, into)?;
+        self.members.iter().position(|member| *member == first).ok_or_else(|| {
+            Error::mismatch(format!("rank {first} was heard, which is not of the group {:?}", self.members))
+        })
+    }
+
+    fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
+        self.shared.hold(&self.all(from), tags)
+    }
+
+    fn save_held(&self, state: &mut State) {
+        let mut held = State::default();
+        self.shared.save_held(&mut held);
+        held::renumber(&mut held, |rank| self.members.iter().position(|member| *member == rank));
+        state.vectors.extend(held.vectors);
+        state.numbers.extend(held.numbers);
+    }
+
+    fn load_held(&mut self, state: &State) -> Result<()> {
+        let mut held = state.clone();
+        held::renumber(&mut held, |rank| self.members.get(rank).copied());
+        self.shared.load_held(&held)
     }
 
     /// The engine's is a collective of all ranks: a group has it only where it is all of them.
@@ -151,6 +183,41 @@ mod tests {
     use super::*;
     use crate::base::{Party, Purpose};
     use crate::fabric::{Metered, Still, connect, on_threads};
+
+    #[test]
+    fn a_server_may_be_numbered_last_and_its_words_are_saved_as_it_knows_them() {
+        let heard = on_threads(connect(3), |port| {
+            let shared = Shared::new(Box::new(port));
+            let mut group = Group::new(shared, vec![1, 2, 0])?;
+            let (tag, rank, mut into) = (Tag::across(Purpose::Control), group.rank(), Vec::new());
+            if rank < 2 {
+                group.send(2, &tag, &[rank as u8])?;
+                group.send(2, &tag, &[10 + rank as u8])?;
+                group.receive(2, &tag, &mut into)?;
+                return Ok(into);
+            }
+            group.hold(&[0, 1], &[tag.clone(), tag.clone()])?;
+            let mut state = State::default();
+            group.save_held(&mut state);
+            let from: Vec<u64> = state.numbers.values().map(|word| word[0]).collect();
+            assert_eq!(from.iter().filter(|from| **from == 0).count(), 2);
+            assert!(from.iter().all(|from| *from < 2), "{from:?}");
+            group.load_held(&state)?;
+            let mut all = Vec::new();
+            for _ in 0..2 {
+                let first = group.receive_any(&[0, 1], &tag, &mut into)?;
+                assert_eq!(into, [first as u8]);
+                group.receive(first, &tag, &mut into)?;
+                assert_eq!(into, [10 + first as u8]);
+                all.push(first as u8);
+            }
+            group.send(0, &tag, &[7])?;
+            group.send(1, &tag, &[8])?;
+            all.sort_unstable();
+            Ok(all)
+        });
+        assert_eq!(heard.unwrap(), [vec![0, 1], vec![7], vec![8]]);
+    }
 
     #[test]
     fn a_group_counts_its_ranks_from_zero_and_the_meter_counts_those_of_all() {

@@ -78,6 +78,16 @@ impl Held {
     }
 }
 
+/// Says of saved words who said them by other numbers.
+pub(super) fn renumber(state: &mut State, number: impl Fn(usize) -> Option<usize>) {
+    for (name, word) in &mut state.numbers {
+        if let (true, Some(from)) = (name.starts_with("word-"), word.first_mut()) {
+            // Whoever has no number here is nobody, and nobody asks for its words.
+            *from = number(*from as usize).map_or(u64::MAX, |rank| rank as u64);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,13 +4,17 @@ mod faulty;
 mod group;
 pub mod held;
 mod metered;
+mod parting;
 mod sim;
+mod slow;
 mod threads;
 
 pub use faulty::{Fault, Faulty};
 pub use group::{Group, Shared};
 pub use metered::{Meter, Metered};
-pub use sim::{SimClock, SimPort, World, simulate};
+pub use parting::Parting;
+pub use sim::{SimClock, SimPort, World, simulate, together};
+pub use slow::Slow;
 pub use threads::{ThreadPort, connect, on_threads};
 
 use crate::base::{Error, Link, Party, Purpose, Result, State};
@@ -19,8 +23,8 @@ use crate::grammar::{self, Element, Entry};
 /// What the ranks of a run talk through.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Medium {
-    /// As fast as they can. The neutral element.
-    Threads,
+    /// As fast as they can, but for threads that whoever gives them their clocks slows down. The neutral element.
+    Threads(Slow),
     /// Through a simulated world, in virtual time.
     Sim(World),
 }
@@ -43,12 +47,13 @@ pub trait Clock: Send + Sync {
         0.0
     }
 
-    /// The calling rank has spent `steps` local steps for a client in a round; told once per client and round. A
-    /// virtual clock moves by what they take.
-    fn worked(&self, _client: u64, _round: u64, _steps: u64) {}
+    /// The calling rank has spent `steps` local steps for a client in a round, which took `seconds` of this clock; told
+    /// once per client and round. A virtual clock moves by what they take in its world.
+    fn worked(&self, _client: u64, _round: u64, _steps: u64, _seconds: f64) {}
 
-    /// The calling rank, as `worker`, has done this fraction of the work of a step. A virtual clock moves by what it takes.
-    fn laboured(&self, _worker: u64, _step: u64, _fraction: f64) {}
+    /// The calling rank, as `worker`, has done this fraction of the work of a step, which took `seconds` of this clock. A
+    /// virtual clock moves by what it takes in its world.
+    fn laboured(&self, _worker: u64, _step: u64, _fraction: f64, _seconds: f64) {}
 
     /// Seconds after the round's start at which each asked client's report would be in, infinite where the client
     /// fails; `None` on a clock that cannot foresee it.

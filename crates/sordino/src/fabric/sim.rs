@@ -45,8 +45,8 @@ pub use world::World;
 
 use self::line::Line;
 use super::held::{Held, Word};
-use super::{Clock, Medium, Meter, Port, Tag, ThreadPort, Trip, connect};
-use crate::base::{Error, Result, State};
+use super::{Clock, Medium, Meter, Port, Slow, Tag, ThreadPort, Trip, connect};
+use crate::base::{Error, Former, Result, State};
 use crate::grammar::Entry;
 
 /// The registry's entry.
@@ -89,7 +89,7 @@ impl Clock for SimClock {
         f64::from_bits(self.now.load(Ordering::Relaxed))
     }
 
-    fn worked(&self, client: u64, round: u64, steps: u64) {
+    fn worked(&self, client: u64, round: u64, steps: u64, _: f64) {
         let mut seconds = steps as f64 * self.world.pace(client, round);
         if self.world.crashes(client, round) {
             seconds += self.world.restart;
@@ -97,7 +97,7 @@ impl Clock for SimClock {
         self.advance(seconds);
     }
 
-    fn laboured(&self, worker: u64, step: u64, fraction: f64) {
+    fn laboured(&self, worker: u64, step: u64, fraction: f64, _: f64) {
         self.advance(fraction * self.world.pace(worker, step));
     }
 
@@ -251,6 +251,25 @@ impl<P: Port> Port for SimPort<P> {
     fn meter(&mut self) -> Option<&mut Meter> {
         self.inner.meter()
     }
+}
+
+/// What the port of every rank takes back of a run with another number of ranks: all begin when the last one came to the
+/// checkpoint, over links that carry nothing, and what is drawn for a message was drawn for none before.
+pub fn together(former: &Former, size: usize) -> Result<State> {
+    let (mut now, mut most, ranks) = (None::<f64>, 0, former.each().count());
+    for times in former.each().filter_map(|theirs| theirs.numbers.get("times").cloned()) {
+        let mut pairs = times.chunks_exact(2).map(|pair| (pair[0], pair[1]));
+        let (clock, _) = pairs.next().ok_or_else(|| Error::mismatch("a checkpoint's port tells no time"))?;
+        now = Some(now.unwrap_or(0.0).max(f64::from_bits(clock)));
+        most = pairs.take(ranks).map(|(count, _)| count).max().unwrap_or(0).max(most);
+    }
+    let mut state = State::default();
+    if let Some(now) = now.map(f64::to_bits) {
+        let mut times = vec![now, now];
+        times.extend(std::iter::repeat_n([most, now], size).flatten());
+        state.put_numbers("times", &times);
+    }
+    Ok(state)
 }
 
 /// `size` ranks in one process and in one world, each port with its rank's clock.

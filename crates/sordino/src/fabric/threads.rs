@@ -4,17 +4,32 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use super::held::{Held, Word};
-use super::{Medium, Port, Tag};
+use super::{Medium, Port, Slow, Tag};
 use crate::base::{Error, Kind, Result, State};
-use crate::grammar::Entry;
+use crate::grammar::{Args, Entry, Key};
 
 /// The registry's entry.
 pub const ENTRY: Entry<Medium> = Entry {
     name: "threads",
     about: "ranks of one process, as fast as they can",
-    keys: &[],
-    build: |_| Ok(Medium::Threads),
+    keys: &[
+        Key { name: "slow", default: "0", about: "how many clients, the last ones, are really slowed down" },
+        Key { name: "factor", default: "5", about: "how many times as long a slow client's steps take, at least 1" },
+    ],
+    build: |args| slow(args).map(Medium::Threads),
 };
+
+fn slow(args: &Args) -> Result<Slow> {
+    let slow = Slow::from_args(args)?;
+    if !(1.0..f64::INFINITY).contains(&slow.factor) {
+        return Err(Error::request(format!(
+            "`factor` of `threads` must be a finite number of at least 1, but {} came: a thread can be made to wait and not to hurry; \
+             fabric=sim has clients that are faster",
+            slow.factor
+        )));
+    }
+    Ok(slow)
+}
 
 /// How long a rank waits for a word before it gives its peer up.
 const PATIENCE: Duration = Duration::from_mins(10);

@@ -27,7 +27,7 @@
 //! h starts at 0, so the first message is C(offer), one of the paper's two choices.
 
 use super::{Feedback, load_lazy};
-use crate::base::{Layout, Result, State, flat};
+use crate::base::{Former, Layout, Result, State, flat};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -118,5 +118,12 @@ impl Feedback for Ef21 {
         load_lazy(state, "shift", &mut self.mine, layout)?;
         load_lazy(state, "smooth", &mut self.smooth, layout)?;
         load_lazy(state, "mean_shift", &mut self.mean, layout)
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        let mut state = former.same_but(&["shift", "smooth"])?;
+        former.put_mean("shift", former.crowd(), &mut state)?;
+        former.put_mean("smooth", 1.0, &mut state)?;
+        Ok(state)
     }
 }

@@ -8,7 +8,7 @@ pub use ef21::Ef21;
 pub use none::None;
 pub use residual::Residual;
 
-use crate::base::{Layout, Result, State};
+use crate::base::{Former, Layout, Result, State};
 use crate::grammar::{self, Element, Entry};
 
 /// Memory of what a compressor left unsaid. Five moments, each optional, in the order of the round.
@@ -70,6 +70,12 @@ pub trait Feedback: Send {
     /// Takes it back.
     fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
         Ok(())
+    }
+
+    /// What every rank of a run with another number of ranks takes back, so that the model is owed what it was owed: the
+    /// mean of what belonged to a rank, `former.crowd()` times where words are added up. Here: what is the same on all.
+    fn deal(&self, former: &Former) -> Result<State> {
+        former.same_but(&[])
     }
 }
 

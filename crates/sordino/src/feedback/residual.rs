@@ -30,7 +30,7 @@
 //! mean residual) and `evaluate=x` are both here.
 
 use super::{Feedback, load_lazy};
-use crate::base::{Layout, Result, State};
+use crate::base::{Former, Layout, Result, State};
 use crate::grammar::{Element, Entry, Key};
 
 /// The registry's entry.
@@ -135,6 +135,12 @@ impl Feedback for Residual {
 
     fn load(&mut self, state: &State, layout: &Layout) -> Result<()> {
         load_lazy(state, "residual", &mut self.kept, layout)
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        let mut state = State::default();
+        former.put_mean("residual", former.crowd(), &mut state)?;
+        Ok(state)
     }
 }
 

@@ -54,6 +54,10 @@ impl Descent {
 }
 
 impl Local for Descent {
+    fn is_plain(&self) -> bool {
+        self.prox == 0.0
+    }
+
     fn spend(
         &mut self,
         ground: &mut Ground,

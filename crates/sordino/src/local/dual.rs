@@ -37,12 +37,16 @@
 //! # Deviations from the paper
 //! ACPD's code leaves σ' out of the curvature, which has no guarantee where σ' > 1: `curvature=code` does as it does.
 
+use std::collections::BTreeMap;
+
 use super::{Certificate, Ground, Local, Spent};
-use crate::base::{Error, Layout, Result, State, Stream, Use};
+use crate::base::{Error, Former, Layout, Result, State, Stream, Use};
 use crate::workload::{Duals, Workload};
 
 /// The name of the dual variables among what a client remembers.
 const DUALS: &str = "duals";
+/// The name of the numbers of their rows.
+const ROWS: &str = "rows";
 
 /// Coordinate ascent.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +55,9 @@ pub struct Dual {
     code: bool,
     /// β of the client's rows, empty where all are 0.
     duals: Vec<f32>,
+    /// The numbers of the rows among all, and whose they are.
+    rows: Vec<u64>,
+    of: Option<u64>,
     before: Vec<f32>,
 }
 
@@ -95,6 +102,10 @@ impl Local for Dual {
                 ground.client,
                 self.duals.len()
             )));
+        }
+        if self.of != Some(ground.client) {
+            self.rows = (0..rows).map(|i| duals.row(i)).collect();
+            self.of = Some(ground.client);
         }
         self.duals.resize(rows, 0.0);
         self.before.clone_from(&self.duals);
@@ -157,6 +168,7 @@ impl Local for Dual {
     fn save(&mut self, state: &mut State) -> Result<()> {
         if !self.duals.is_empty() {
             state.put(DUALS, &self.duals);
+            state.put_numbers(ROWS, &self.rows);
         }
         Ok(())
     }
@@ -164,6 +176,32 @@ impl Local for Dual {
     fn load(&mut self, state: &State, _: &Layout) -> Result<()> {
         self.duals.clear();
         self.duals.extend(state.vectors.get(DUALS).into_iter().flatten());
+        self.rows.clear();
+        self.rows.extend(state.numbers.get(ROWS).into_iter().flatten());
+        self.of = None;
         Ok(())
+    }
+
+    /// Every row keeps its variable, whoever holds it now.
+    fn deal(&mut self, former: &Former, workload: &mut dyn Workload, seed: u64, client: u64) -> Result<State> {
+        let (mut known, mut state) = (BTreeMap::new(), State::default());
+        for theirs in former.each() {
+            let duals = theirs.vectors.get(DUALS).map_or(&[][..], |duals| &duals[..]);
+            let rows = theirs.numbers.get(ROWS).map_or(&[][..], |rows| &rows[..]);
+            if rows.len() != duals.len() {
+                return Err(Error::mismatch(
+                    "the checkpoint does not say whose rows its dual variables are (`local=dual`), so they cannot be dealt to \
+                     another number of workers; resume with as many as it is of",
+                ));
+            }
+            known.extend(rows.iter().copied().zip(duals.iter().copied()));
+        }
+        if !known.is_empty() {
+            let (duals, _) = dual_of(workload)?;
+            let rows: Vec<u64> = (0..duals.hold(seed, client)?).map(|i| duals.row(i)).collect();
+            state.put_numbers(ROWS, &rows);
+            state.put(DUALS, &rows.iter().map(|row| known.get(row).copied().unwrap_or(0.0)).collect::<Vec<_>>());
+        }
+        Ok(state)
     }
 }

@@ -8,7 +8,7 @@ pub use descent::Descent;
 pub use dual::Dual;
 pub use scaffold::Scaffold;
 
-use crate::base::{Aside, Error, Layout, Result, State};
+use crate::base::{Aside, Error, Former, Layout, Result, State};
 use crate::grammar::{self, Args, Element, Entry, Key};
 use crate::optim::Optimizer;
 use crate::workload::{Batch, Draw, Workload};
@@ -108,6 +108,11 @@ pub trait Local: Send {
         Err(Error::request("these local steps find their gradients by themselves; set local=descent"))
     }
 
+    /// Whether its steps are the optimizer's alone, so that a caller may make them instead.
+    fn is_plain(&self) -> bool {
+        false
+    }
+
     /// Takes in what is on its way to this rank, where it talks while it works, so that other words can be heard.
     fn quiet(&mut self) -> Result<()> {
         Ok(())
@@ -157,6 +162,12 @@ pub trait Local: Send {
     /// Takes it back.
     fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
         Ok(())
+    }
+
+    /// What a rank of a run with another number of ranks takes back, which will be `client` to `workload`: here what is
+    /// the same on all.
+    fn deal(&mut self, former: &Former, _workload: &mut dyn Workload, _seed: u64, _client: u64) -> Result<State> {
+        former.same_but(&[])
     }
 }
 

@@ -26,7 +26,7 @@
 //! With an annealed rate Kη becomes the sum of rates.
 
 use super::{Ground, Local, Spent};
-use crate::base::{Aside, Layout, Result, State, flat};
+use crate::base::{Aside, Former, Layout, Result, State, flat};
 use crate::optim::{At, Transform};
 use crate::workload::{Batch, Workload};
 
@@ -132,5 +132,12 @@ impl Local for Scaffold {
             vector.extend(state.vectors.get(name).into_iter().flatten());
         }
         Ok(())
+    }
+
+    /// The mean of the variates stays the common one.
+    fn deal(&mut self, former: &Former, _: &mut dyn Workload, _: u64, _: u64) -> Result<State> {
+        let mut state = former.same_but(&["mine"])?;
+        former.put_mean("mine", 1.0, &mut state)?;
+        Ok(state)
     }
 }

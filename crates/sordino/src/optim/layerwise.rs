@@ -35,7 +35,7 @@
 //! micro-batches it is the mean of. Its switch from CLARS to LARS after some epochs is left out.
 
 use super::{At, Chain, Transform};
-use crate::base::{Layout, Result, Role, State, flat};
+use crate::base::{Former, Layout, Result, Role, State, flat};
 
 /// The aside that CLARS asks for: per parameter tensor the mean of the norms of micro-batch gradients.
 pub const MICRO_NORMS: &str = "micro_norms";
@@ -132,6 +132,10 @@ impl Transform for Layerwise {
 
     fn load(&mut self, state: &State, layout: &Layout) -> Result<()> {
         self.inner.load(state, layout)
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        self.inner.deal(former)
     }
 }
 

@@ -26,7 +26,7 @@ pub use rate::{PerRate, Rate};
 
 use std::cell::Cell;
 
-use crate::base::{Aside, Error, Layout, Result, State, flat};
+use crate::base::{Aside, Error, Former, Layout, Result, State, flat};
 use crate::grammar::{self, Args, Element, Entry, Key};
 
 /// Where an update is being made.
@@ -112,6 +112,11 @@ pub trait Transform: Send {
     fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
         Ok(())
     }
+
+    /// What every rank of a run with another number of ranks takes back: the mean of vectors; numbers are the same on all.
+    fn deal(&self, former: &Former) -> Result<State> {
+        former.means()
+    }
 }
 
 /// Transforms applied one after another.
@@ -168,6 +173,14 @@ impl Transform for Chain {
             link.load(&state.part(&i.to_string()), layout)?;
         }
         Ok(())
+    }
+
+    fn deal(&self, former: &Former) -> Result<State> {
+        let mut state = State::default();
+        for (i, link) in self.0.iter().enumerate() {
+            state.put_all(&i.to_string(), link.deal(&former.part(&i.to_string()))?);
+        }
+        Ok(state)
     }
 }
 

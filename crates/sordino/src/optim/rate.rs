@@ -87,4 +87,8 @@ impl<T: Transform> Transform for PerRate<T> {
     fn load(&mut self, state: &crate::base::State, layout: &crate::base::Layout) -> crate::Result<()> {
         self.0.load(state, layout)
     }
+
+    fn deal(&self, former: &crate::base::Former) -> crate::Result<crate::base::State> {
+        self.0.deal(former)
+    }
 }

@@ -181,11 +181,25 @@ pub fn pace(recipe: &mut Recipe, ranks: usize) -> Result<()> {
     if feedback.name != "residual" {
         return Ok(());
     }
+    fill(&mut feedback, "lambda", false, Value::Number(ahead(recipe, ranks)?));
+    recipe.choose("feedback", &feedback)
+}
+
+/// Replaces a `feedback.lambda` that is what `auto` was among `old` ranks by what it is among `new`.
+pub fn repace(recipe: &mut Recipe, old: usize, new: usize) -> Result<()> {
+    let mut feedback = recipe.choice("feedback")?.clone();
+    if number(&feedback, "lambda") == Some(ahead(recipe, old)?) {
+        feedback.named.insert("lambda".into(), Value::Number(ahead(recipe, new)?));
+        recipe.choose("feedback", &feedback)?;
+    }
+    Ok(())
+}
+
+/// What local work takes its own moves for, among `ranks` ranks; 0 where it does not ask.
+fn ahead(recipe: &Recipe, ranks: usize) -> Result<f64> {
     let voices = recipe.participation()?.expected(ranks);
     let gain = aggregate::build(recipe.choice("aggregate")?)?.gain(voices, voices);
-    let ahead = local::build(recipe.choice("local")?)?.local(false).ahead(gain);
-    fill(&mut feedback, "lambda", false, Value::Number(ahead));
-    recipe.choose("feedback", &feedback)
+    Ok(local::build(recipe.choice("local")?)?.local(false).ahead(gain))
 }
 
 /// Resolves every `auto` of a recipe but those that wait for the size of the run.

@@ -165,6 +165,12 @@ impl Recipe {
         budget::solve(self, steps, ranks, rows)
     }
 
+    /// The choices of a run on `old` ranks for going on with `new` ones: a `feedback.lambda` that is sigma' of dual ascent
+    /// follows their number. Everything else stays as it was, rates and noise too.
+    pub fn regroup(&mut self, old: usize, new: usize) -> Result<()> {
+        auto::repace(self, old, new)
+    }
+
     /// How many rounds a run of `steps` steps has, where a pass over a client's rows takes `epoch` steps on average.
     pub fn rounds(&self, steps: u64, epoch: f64) -> Result<u64> {
         Ok(budget::rounds(&self.build(Arc::new(Still))?, steps, epoch))

@@ -104,7 +104,7 @@ impl Trial<'_> {
     fn seats(&self) -> Result<Vec<Seat>> {
         let size = self.workers + 1;
         Ok(match self.recipe.medium()? {
-            Medium::Threads => {
+            Medium::Threads(_) => {
                 let seat = |port| -> Seat { (Box::new(Metered::new(port, Arc::new(Still))), Arc::new(Still)) };
                 connect(size).into_iter().map(seat).collect()
             }

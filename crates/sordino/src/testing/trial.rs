@@ -114,7 +114,7 @@ impl<'a> Trial<'a> {
         self.metered(None)
     }
 
-    /// What is left of a run whose ranks remember `states`.
+    /// What is left of a run whose ranks, of whatever number, remember `states`.
     pub fn resume(&self, states: &[State]) -> Result<Vec<Rank>> {
         self.metered(Some(states))
     }
@@ -122,7 +122,7 @@ impl<'a> Trial<'a> {
     fn metered(&self, from: Option<&[State]>) -> Result<Vec<Rank>> {
         type Seat = (Box<dyn Port>, Arc<dyn Clock>);
         let seats: Vec<Seat> = match self.recipe.medium()? {
-            Medium::Threads => {
+            Medium::Threads(_) => {
                 let seat = |port| -> Seat { (Box::new(Metered::new(port, Arc::new(Still))), Arc::new(Still)) };
                 connect(self.workers).into_iter().map(seat).collect()
             }
@@ -135,16 +135,15 @@ impl<'a> Trial<'a> {
             }
         };
         on_threads(seats, |(port, clock)| {
-            let rank = port.rank();
             let (session, workload) = self.timed(port, clock)?;
-            self.keep(session, workload, from.map(|states| &states[rank]))
+            self.keep(session, workload, from)
         })
         .map(assembled)
     }
 
-    fn keep(&self, mut session: Session, mut workload: Box<dyn Workload>, from: Option<&State>) -> Result<Rank> {
-        if let Some(state) = from {
-            session.load(state, &mut *workload)?;
+    fn keep(&self, mut session: Session, mut workload: Box<dyn Workload>, from: Option<&[State]>) -> Result<Rank> {
+        if let Some(states) = from {
+            session.load_from(states, &mut *workload)?;
         }
         let start = session.worker().model().to_vec();
         let mut rounds = Vec::new();

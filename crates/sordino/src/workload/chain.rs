@@ -212,6 +212,7 @@ struct Segment {
     /// Where in the stage's parameters each layer's tensors lie.
     slots: Vec<Vec<Range<usize>>>,
     len: usize,
+    parameters: Vec<f32>,
     kept: Vec<Kept>,
 }
 
@@ -223,7 +224,15 @@ impl Segment {
         let own = model.layout.part(&tensors);
         let slot = |tensor: &usize| own.ranges()[tensors.partition_point(|t| t < tensor)].clone();
         let slots = model.uses[layers.clone()].iter().map(|uses| uses.iter().map(slot).collect()).collect();
-        Self { model: Arc::clone(model), range: layers, rows, slots, len: own.len(), kept: Vec::new() }
+        Self {
+            model: Arc::clone(model),
+            range: layers,
+            rows,
+            slots,
+            len: own.len(),
+            parameters: Vec::new(),
+            kept: Vec::new(),
+        }
     }
 
     fn is_last(&self) -> bool {
@@ -339,18 +348,25 @@ impl Segment {
 }
 
 impl Stage for Segment {
-    fn forward(&mut self, parameters: &[f32], piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
+    fn load(&mut self, parameters: &[f32]) -> Result<()> {
         self.expect("parameters", parameters.len(), self.len)?;
+        self.parameters.clear();
+        self.parameters.extend_from_slice(parameters);
+        Ok(())
+    }
+
+    fn forward(&mut self, piece: &Piece, input: &Flow, keep: bool) -> Result<Flow> {
+        self.expect("parameters", self.parameters.len(), self.len)?;
         let picked = self.pick(piece)?;
         let x = if self.range.start == 0 { self.inputs(&picked) } else { input.values.clone() };
         self.expect("activations", x.len(), picked.len() * self.model.chain.width)?;
         let (mut noise, mut traces) = (piece.noise(input.noise), Vec::new());
-        let out = self.run(parameters, x, Some(&mut noise), keep.then_some(&mut traces));
+        let out = self.run(&self.parameters, x, Some(&mut noise), keep.then_some(&mut traces));
         let end = self.is_last().then(|| self.end(&out, &picked));
         let values = if end.is_some() { Vec::new() } else { out };
         if keep {
             self.kept.retain(|kept| kept.piece != *piece);
-            self.kept.push(Kept { piece: *piece, parameters: parameters.to_vec(), traces, end });
+            self.kept.push(Kept { piece: *piece, parameters: self.parameters.clone(), traces, end });
         }
         Ok(Flow { values, rows: picked.len(), noise: noise.cursor() })
     }
@@ -482,8 +498,9 @@ mod tests {
         let own = |ranges: &[Range<usize>]| ranges.iter().flat_map(|r| &x[r.clone()]).copied().collect::<Vec<f32>>();
         let (piece, mut flow) = (Piece::whole(*draw), Flow::default());
         for (stage, ranges) in &mut blocks {
-            let passing = stage.forward(&own(ranges), &piece, &flow, false).unwrap();
-            flow = stage.forward(&own(ranges), &piece, &flow, true).unwrap();
+            stage.load(&own(ranges)).unwrap();
+            let passing = stage.forward(&piece, &flow, false).unwrap();
+            flow = stage.forward(&piece, &flow, true).unwrap();
             assert_eq!(flow, passing, "a pass that is kept is the pass");
         }
         let (mut gradient, mut back) = (vec![0.0; x.len()], Back::default());
@@ -540,13 +557,15 @@ mod tests {
         let mut stage = chain.stage(0..2).unwrap();
         let x = vec![0.1; 60];
         let (piece, flow) = (Piece::whole(draw(3)), Flow::default());
-        stage.forward(&x, &piece, &flow, false).unwrap();
+        assert!(stage.forward(&piece, &flow, false).unwrap_err().to_string().contains("given 0 parameters"));
+        stage.load(&x).unwrap();
+        stage.forward(&piece, &flow, false).unwrap();
         let error = stage.backward(&piece, &[0.0; 35], &mut [0.0; 60]).unwrap_err();
         assert!(error.to_string().contains("batch 3"), "{error}");
-        stage.forward(&x, &piece, &flow, true).unwrap();
+        stage.forward(&piece, &flow, true).unwrap();
         assert!(stage.backward(&piece, &[0.0; 35], &mut [0.0; 60]).is_ok());
         assert!(stage.backward(&piece, &[0.0; 35], &mut [0.0; 60]).is_err(), "used up");
-        assert!(stage.forward(&x[1..], &piece, &flow, true).unwrap_err().to_string().contains("expected 60"));
+        assert!(stage.load(&x[1..]).unwrap_err().to_string().contains("expected 60"));
         assert!(chain.stage(3..9).is_err() && chain.stage(2..2).is_err());
     }
 }

@@ -20,7 +20,7 @@ pub use stage::{Back, Flow, Piece, Stage};
 
 use std::ops::Range;
 
-use crate::base::{Aside, Error, Layout, Result, State, Stream, Use};
+use crate::base::{Aside, Error, Former, Layout, Result, State, Stream, Use};
 
 /// How many rows one local step looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +192,12 @@ pub trait Workload: Send {
         Ok(())
     }
 
+    /// What a rank of a run with another number of ranks takes back: nothing, where nothing is remembered. What is
+    /// remembered is of the rows that a rank held, and others hold them now.
+    fn deal(&self, former: &Former) -> Result<State> {
+        undealt(former, "this problem remembers something of every worker's rows")
+    }
+
     /// Loss and accuracy over a client's own training rows, in evaluation mode; `None` where rows have no meaning.
     fn evaluate_client(&mut self, _parameters: &[f32], _buffers: &[f32], _client: u64) -> Result<Option<Metrics>> {
         Ok(None)
@@ -232,8 +238,23 @@ pub trait Duals {
     /// `at` = x·w while its variable is `dual`, and is moved by `curvature` when that is moved by 1.
     fn ascend(&self, label: f64, dual: f64, at: f64, curvature: f64) -> f64;
 
+    /// The number of that row among all, the same whoever holds it.
+    fn row(&self, i: usize) -> u64;
+
     /// φ(at, y) + φ*(−β, y) + β·at, at least 0: what the row adds to n(P(w) − D(β)) where w = w(β).
     fn slack(&self, label: f64, dual: f64, at: f64) -> f64;
+}
+
+/// Nothing, where no rank remembered anything; else refuses with `what` was remembered.
+pub fn undealt(former: &Former, what: &str) -> Result<State> {
+    if former.each().all(|theirs| theirs.is_empty()) {
+        return Ok(State::default());
+    }
+    Err(Error::request(format!(
+        "{what}, and other workers hold these now: it cannot be dealt to another number of workers; resume with as many as \
+         the checkpoint is of, {}",
+        former.each().count()
+    )))
 }
 
 /// What belongs to a client, or an error that names it.

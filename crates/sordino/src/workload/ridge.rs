@@ -211,6 +211,10 @@ impl Duals for Regression {
         self.task.train.example(self.hand[i] as usize)
     }
 
+    fn row(&self, i: usize) -> u64 {
+        u64::from(self.hand[i])
+    }
+
     fn ascend(&self, label: f64, dual: f64, at: f64, curvature: f64) -> f64 {
         dual + (label - dual - at) / (1.0 + curvature)
     }

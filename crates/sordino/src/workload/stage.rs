@@ -59,17 +59,21 @@ pub struct Back {
 /// Layers of a network that are run by themselves.
 ///
 /// # Contract
-/// A stage is given the parameters of its tensors only, in the order of the whole layout. Stages run one after another
-/// give the bits that the whole gives: rows, labels and noise are functions of the piece, and `noise` in a [`Flow`]
-/// says how much of the noise is used up. A forward pass with `keep` leaves behind what a backward pass of that piece
+/// A stage is given the parameters of its tensors only, in the order of the whole layout, before the passes that are made
+/// with them; one that was given none, or too few, is of no use. Stages run one after another give the bits that the
+/// whole gives: rows, labels and noise are functions of the piece, and `noise` in a [`Flow`] says how much of the noise
+/// is used up. A forward pass with `keep` leaves behind what a backward pass of that piece
 /// needs, and the piece may be passed again with other parameters; without `keep` it leaves nothing. A backward pass
 /// overwrites `gradient` with that of the piece's mean loss by the stage's parameters, at the parameters of the kept
 /// forward pass, and uses up what that left; without one it is an error. Several pieces may be kept at once. The last
 /// stage turns activations into a loss on the way forward and needs no error on the way back. A piece without rows has
 /// loss 0 and gradient 0.
 pub trait Stage: Send {
+    /// Takes the parameters of the passes that follow.
+    fn load(&mut self, parameters: &[f32]) -> Result<()>;
+
     /// Runs the layers on what the stage before told.
-    fn forward(&mut self, parameters: &[f32], piece: &Piece, input: &Flow, keep: bool) -> Result<Flow>;
+    fn forward(&mut self, piece: &Piece, input: &Flow, keep: bool) -> Result<Flow>;
 
     /// Goes back through the layers of a piece that was kept.
     fn backward(&mut self, piece: &Piece, error: &[f32], gradient: &mut [f32]) -> Result<Back>;

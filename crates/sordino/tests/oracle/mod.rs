@@ -1,5 +1,6 @@
 //! Naive references of the named rows, one file a row, written straight from the papers: `f64`, plain vectors, loops
 //! over workers, and none of the library's code. A row of the library and its file here must draw the same trajectory.
+//! `queues` alone is in `f32`, and is compared to the last bit.
 //!
 //! Conventions shared by every file. Steps and rounds count from 0; `rate(t)` is the learning rate of step `t`; a
 //! trajectory is the agreed model at the start and after every round. Momentum is `PyTorch`'s (`m = μ m + g`,
@@ -24,6 +25,7 @@ pub mod inner;
 pub mod layers;
 pub mod prox;
 pub mod quantized;
+pub mod queues;
 pub mod rdp;
 pub mod robust;
 pub mod vectors;

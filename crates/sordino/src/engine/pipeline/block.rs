@@ -35,10 +35,11 @@ struct Waiting {
 }
 
 /// Where and when an iteration happens.
+#[derive(Clone, Copy)]
 pub struct Moment<'a> {
     /// The iteration, from 0.
     pub now: u64,
-    /// The weights of this worker.
+    /// The weights of this worker, or of a block of it.
     pub point: &'a [f32],
     /// Who works.
     pub rank: usize,
@@ -56,7 +57,12 @@ pub struct Block {
     stage: Box<dyn Stage>,
     /// Where its tensors lie in the worker's vector, and whether an earlier block of the worker uses them too.
     slots: Vec<(Range<usize>, bool)>,
+    /// Where all of them lie in one piece, if they do and no earlier block uses them: such a block works in place.
+    place: Option<Range<usize>>,
+    len: usize,
     waiting: VecDeque<Waiting>,
+    /// Room for weights that wait.
+    spare: Vec<Vec<f32>>,
     own: Vec<f32>,
     gradient: Vec<f32>,
     part: Vec<f32>,
@@ -73,8 +79,11 @@ impl Block {
         stage: Box<dyn Stage>,
         slots: Vec<(Range<usize>, bool)>,
     ) -> Self {
-        let len = slots.iter().map(|(range, _)| range.len()).sum();
+        let whole = slots.windows(2).all(|pair| pair[0].0.end == pair[1].0.start) && slots.iter().all(|slot| !slot.1);
+        let ends = slots.first().zip(slots.last()).filter(|_| whole);
         Self {
+            place: ends.map(|(first, last)| first.0.start..last.0.end),
+            len: slots.iter().map(|(range, _)| range.len()).sum(),
             index,
             blocks,
             pipeline: pipeline.clone(),
@@ -83,9 +92,10 @@ impl Block {
             stage,
             slots,
             waiting: VecDeque::new(),
-            own: Vec::with_capacity(len),
-            gradient: vec![0.0; len],
-            part: vec![0.0; len],
+            spare: Vec::new(),
+            own: Vec::new(),
+            gradient: Vec::new(),
+            part: Vec::new(),
             rows: vec![0; pipeline.micro],
         }
     }
@@ -106,36 +116,59 @@ impl Block {
     }
 
     /// One iteration: pop forward, push forward, pop back, push back. Gives the loss of the batch that came back, if
-    /// one did, and leaves its gradient.
-    pub fn turn(&mut self, at: &Moment, links: &mut Links) -> Result<Option<f64>> {
-        self.own.clear();
+    /// one did, and puts its gradient, or 0, into the worker's: what several blocks use gets the sum.
+    pub fn turn(&mut self, at: &Moment, links: &mut Links, into: &mut [f32]) -> Result<Option<f64>> {
+        if let Some(place) = self.place.clone() {
+            let gradient = &mut into[place.clone()];
+            let found = self.iterate(&Moment { point: &at.point[place], ..*at }, links, gradient)?;
+            if found.is_none() {
+                gradient.fill(0.0);
+            }
+            return Ok(found);
+        }
+        let (mut own, mut gradient) = (std::mem::take(&mut self.own), std::mem::take(&mut self.gradient));
+        own.clear();
         for (range, _) in &self.slots {
-            self.own.extend_from_slice(&at.point[range.clone()]);
+            own.extend_from_slice(&at.point[range.clone()]);
+        }
+        gradient.resize(self.len, 0.0);
+        let found = self.iterate(&Moment { point: &own, ..*at }, links, &mut gradient)?;
+        self.scatter(found.is_some(), &gradient, into);
+        (self.own, self.gradient) = (own, gradient);
+        Ok(found)
+    }
+
+    /// One iteration with the weights of this block alone, which leaves the gradient of what came back, if anything did.
+    fn iterate(&mut self, at: &Moment, links: &mut Links, gradient: &mut [f32]) -> Result<Option<f64>> {
+        if self.goes(at.now).is_some() {
+            self.stage.load(at.point)?;
         }
         for part in 0..self.pipeline.micro {
             self.forward(at, links, part)?;
         }
+        if self.pipeline.micro == 1 {
+            return self.back(at, links, 0, gradient);
+        }
         let rows = self.rows.iter().sum::<usize>().max(1) as f64;
-        let mut found = None;
+        let (mut found, mut own) = (None, std::mem::take(&mut self.part));
+        own.resize(self.len, 0.0);
         for part in 0..self.pipeline.micro {
-            let Some(loss) = self.back(at, links, part)? else { continue };
-            if self.pipeline.micro == 1 {
-                std::mem::swap(&mut self.gradient, &mut self.part);
-                found = Some(loss);
-                continue;
-            }
+            let Some(loss) = self.back(at, links, part, &mut own)? else { continue };
             let share = self.rows[part] as f64 / rows;
             if found.is_none() {
-                self.gradient.fill(0.0);
+                gradient.fill(0.0);
             }
-            flat::add_scaled(&mut self.gradient, share as f32, &self.part);
+            flat::add_scaled(gradient, share as f32, &own);
             found = Some(found.unwrap_or(0.0) + share * loss);
         }
+        self.part = own;
         Ok(found)
     }
 
-    fn labour(&self, at: &Moment, share: f64) {
-        at.clock.laboured(at.rank as u64, at.now, share / self.pipeline.micro as f64);
+    /// Work of this share of an iteration that began then is done.
+    fn labour(&self, at: &Moment, share: f64, began: f64) {
+        let (share, seconds) = (share / self.pipeline.micro as f64, at.clock.now() - began);
+        at.clock.laboured(at.rank as u64, at.now, share, seconds);
     }
 
     fn forward(&mut self, at: &Moment, links: &mut Links, part: usize) -> Result<()> {
@@ -149,11 +182,16 @@ impl Block {
         if let (Some(id), Some(input)) = (expected, input) {
             let recomputes = self.pipeline.recomputes(self.index, self.blocks);
             let piece = self.source.piece(id, part, self.pipeline.micro);
-            let flow = self.stage.forward(&self.own, &piece, &input, !recomputes)?;
-            self.labour(at, self.share.forward);
+            let began = at.clock.now();
+            let flow = self.stage.forward(&piece, &input, !recomputes)?;
+            self.labour(at, self.share.forward, began);
             self.rows[part] = flow.rows;
             if self.pipeline.staleness(self.index, self.blocks) > 0 {
-                let weights = if recomputes { Vec::new() } else { self.own.clone() };
+                let mut weights = self.spare.pop().unwrap_or_default();
+                weights.clear();
+                if !recomputes {
+                    weights.extend_from_slice(at.point);
+                }
                 self.waiting.push_back(Waiting { id, input, weights });
             }
             told = Some(Token { id, part, flow, loss: 0.0 });
@@ -161,7 +199,7 @@ impl Block {
         if self.is_last() { Ok(()) } else { links.push(Way::Forward, self.index + 1, told) }
     }
 
-    fn back(&mut self, at: &Moment, links: &mut Links, part: usize) -> Result<Option<f64>> {
+    fn back(&mut self, at: &Moment, links: &mut Links, part: usize, gradient: &mut [f32]) -> Result<Option<f64>> {
         let expected = self.returns(at.now);
         let error = if self.is_last() {
             expected.map(|id| Token { id, part, flow: Flow::default(), loss: 0.0 })
@@ -180,12 +218,15 @@ impl Block {
                 Error::mismatch(format!("block {} heard the error of batch {id}, which it has not passed", self.index))
             })?;
             if self.pipeline.recomputes(self.index, self.blocks) {
-                self.stage.forward(&self.own, &piece, &waited.input, true)?;
-                self.labour(at, self.share.forward);
+                let began = at.clock.now();
+                self.stage.forward(&piece, &waited.input, true)?;
+                self.labour(at, self.share.forward, began);
             }
+            self.spare.push(waited.weights);
         }
-        let Back { error, loss: own } = self.stage.backward(&piece, &flow.values, &mut self.part)?;
-        self.labour(at, self.share.backward);
+        let began = at.clock.now();
+        let Back { error, loss: own } = self.stage.backward(&piece, &flow.values, gradient)?;
+        self.labour(at, self.share.backward, began);
         let loss = own.unwrap_or(loss);
         if self.index > 0 {
             let flow = Flow { values: error, ..Flow::default() };
@@ -194,9 +235,9 @@ impl Block {
         Ok(Some(loss))
     }
 
-    /// Puts its gradient, or 0, into the worker's: what several blocks use gets the sum.
-    pub fn scatter(&self, found: bool, into: &mut [f32]) {
-        let mut rest = &self.gradient[..];
+    /// Puts a gradient, or 0, where it belongs in the worker's.
+    fn scatter(&self, found: bool, gradient: &[f32], into: &mut [f32]) {
+        let mut rest = gradient;
         for (range, again) in &self.slots {
             let (here, left) = rest.split_at(range.len());
             rest = left;
@@ -227,10 +268,11 @@ impl Block {
         for (i, token) in link::load(state, &name)?.into_iter().flatten().enumerate() {
             let mut weights = Vec::new();
             if !self.pipeline.recomputes(self.index, self.blocks) {
-                weights.resize(self.gradient.len(), 0.0);
+                weights.resize(self.len, 0.0);
                 state.take(&format!("{name}/{i}/weights"), &mut weights)?;
                 let piece = self.source.piece(token.id, 0, self.pipeline.micro);
-                self.stage.forward(&weights, &piece, &token.flow, true)?;
+                self.stage.load(&weights)?;
+                self.stage.forward(&piece, &token.flow, true)?;
             }
             self.waiting.push_back(Waiting { id: token.id, input: token.flow, weights });
         }

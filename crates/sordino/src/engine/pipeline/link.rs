@@ -186,6 +186,12 @@ impl Links {
     }
 }
 
+/// Whether tokens are put into a state under this name, those of links or those that wait in a block.
+pub fn names(name: &str) -> bool {
+    let under = name.split_once('/').map(|(what, _)| what);
+    under == Some("block") || Way::BOTH.iter().any(|way| under == Some(way.name()))
+}
+
 /// Puts tokens into a state under a name.
 pub fn save<'a>(state: &mut State, name: &str, tokens: impl Iterator<Item = Option<&'a Token>>) {
     let mut numbers = Vec::new();

@@ -132,6 +132,11 @@ impl Seat {
         (self.worker..ranks).step_by(self.cut.workers).collect()
     }
 
+    /// Which worker of its copy this rank is, and of how many.
+    pub(in crate::engine) fn place(&self) -> (usize, usize) {
+        (self.worker, self.cut.workers)
+    }
+
     /// Which copy of the network this rank works on.
     pub fn copy(&self) -> usize {
         self.copy

@@ -31,7 +31,7 @@ fn rounds(world: &World, size: usize, rounds: u64, dawdle: impl Fn(usize, u64) +
         for round in 0..rounds {
             let rank = port.rank();
             dawdle(rank, round);
-            clock.worked(rank as u64, round, 3);
+            clock.worked(rank as u64, round, 3, 0.0);
             meet(&mut port, &tag(), 1000 + 10 * rank)?;
             times.push(clock.now());
         }
@@ -175,7 +175,7 @@ fn evaluation_and_control_take_no_time_and_no_draws() {
         let world = World { loss: 0.2, jitter: 0.1, ..World::default() };
         on_threads(simulate(3, &world), |(mut port, clock): Rank| {
             for round in 0..5 {
-                clock.worked(port.rank() as u64, round, 2);
+                clock.worked(port.rank() as u64, round, 2, 0.0);
                 meet(&mut port, &tag(), 100)?;
                 let before = clock.now();
                 for purpose in [Purpose::Evaluate, Purpose::Control].into_iter().filter(|_| looking) {
@@ -279,13 +279,22 @@ fn a_word_from_outside_the_simulation_is_refused() {
 #[test]
 fn the_axis_builds_the_worlds_it_documents() {
     let medium = |text: &str| build(&Element::parse(text).unwrap());
-    assert_eq!(medium("threads").unwrap(), Medium::Threads);
+    assert_eq!(medium("threads").unwrap(), Medium::Threads(Slow { count: 0, factor: 5.0 }));
+    assert_eq!(medium("threads(slow=2, factor=20)").unwrap(), Medium::Threads(Slow { count: 2, factor: 20.0 }));
     assert_eq!(medium("sim").unwrap(), Medium::Sim(World::default()));
     let slow = World { latency: 0.1, rate: 1e6, slow: 2, seed: 3, ..World::default() };
     assert_eq!(medium("sim(0.1, 1e6, slow=2, seed=3)").unwrap(), Medium::Sim(slow));
-    for wrong in
-        ["sim(rate=0)", "sim(loss=1)", "sim(latency=-1)", "sim(slow=0.5)", "sim(spread=11)", "threads(2)", "sims"]
-    {
+    for wrong in [
+        "sim(rate=0)",
+        "sim(loss=1)",
+        "sim(latency=-1)",
+        "sim(slow=0.5)",
+        "sim(spread=11)",
+        "threads(slow=0.5)",
+        "threads(slow=1, factor=0.5)",
+        "threads(latency=1)",
+        "sims",
+    ] {
         assert!(medium(wrong).is_err(), "{wrong}");
     }
 }

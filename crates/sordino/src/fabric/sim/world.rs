@@ -1,6 +1,6 @@
 //! What a simulated world is like: its settings, and everything that is drawn in it.
 
-use super::Trip;
+use super::{Slow, Trip};
 use crate::base::{Error, Result, Stream, Use};
 use crate::grammar::{Args, Key};
 
@@ -120,6 +120,7 @@ impl World {
                 "`{key}` of `sim` must be a sigma of at most 10, beyond which a factor means nothing, but {came} came"
             ))),
         };
+        let slow = Slow::from_args(args)?;
         Ok(Self {
             seed: args.count("seed", 0)?,
             latency: args.positive_or_zero("latency")?,
@@ -130,8 +131,8 @@ impl World {
             step: args.positive_or_zero("step")?,
             spread: sigma("spread")?,
             flutter: sigma("flutter")?,
-            slow: args.count("slow", 0)?,
-            factor: args.positive("factor")?,
+            slow: slow.count,
+            factor: slow.factor,
             fail: args.fraction("fail")?,
             restart: args.positive_or_zero("restart")?,
             clients: 0,
@@ -145,13 +146,11 @@ impl World {
     /// Seconds per local step of a client in a round.
     pub fn pace(&self, client: u64, round: u64) -> f64 {
         let log_normal = |sigma: f64, mut stream: Stream| libm::exp(sigma * f64::from(stream.normal()));
-        let mut seconds = self.step
+        let slow = Slow { count: self.slow, factor: self.factor };
+        self.step
             * log_normal(self.spread, self.draws(About::Speed, client, 0))
-            * log_normal(self.flutter, self.draws(About::Flutter, client, round));
-        if (self.clients.saturating_sub(self.slow)..self.clients).contains(&client) {
-            seconds *= self.factor;
-        }
-        seconds
+            * log_normal(self.flutter, self.draws(About::Flutter, client, round))
+            * slow.times(client, self.clients)
     }
 
     /// Whether a client crashes in the silent steps of a round.

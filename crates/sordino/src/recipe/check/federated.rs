@@ -8,8 +8,8 @@ use crate::feedback::Feedback;
 
 /// Refuses mixes with `participation` and `fabric`.
 pub fn check(recipe: &Recipe, memory: &dyn Feedback, refuse: &Refuse) -> Result<()> {
-    let participation = recipe.participation()?;
-    if participation.hurries() && recipe.medium()? == Medium::Threads {
+    let (participation, medium) = (recipe.participation()?, recipe.medium()?);
+    if participation.hurries() && matches!(medium, Medium::Threads(_)) {
         return refuse(
             "participation",
             "fabric",
@@ -19,6 +19,14 @@ pub fn check(recipe: &Recipe, memory: &dyn Feedback, refuse: &Refuse) -> Result<
     }
     if !participation.federated() {
         return Ok(());
+    }
+    if matches!(medium, Medium::Threads(slow) if slow.count > 0) {
+        return refuse(
+            "participation",
+            "fabric",
+            "a thread plays one client after another, and how long a client of its own would take is a virtual clock's to say",
+            "set fabric.slow=0, or fabric=sim(slow=1)",
+        );
     }
     match exchange::plan(recipe.choice("exchange")?)? {
         Plan::Star { down, feedback } if down.name == "dense" && down.named.is_empty() && feedback.name == "none" => {}

@@ -101,6 +101,7 @@ fn settings(axis: &str) -> &'static [&'static str] {
         "buffers" => &["reestimate(2)"],
         "fabric" => &[
             "threads(attack=sign_flip, liars=1)",
+            "threads(slow=1, factor=9)",
             "sim(attack=alie(1), liars=2)",
             "sim",
             "sim(loss=0.2, fail=0.3, spread=1)",

@@ -1,6 +1,8 @@
 //! The laws that tie the elements to one another.
 
+mod caller;
 mod data;
+mod dealt;
 mod federated;
 mod identities;
 mod low_rank;

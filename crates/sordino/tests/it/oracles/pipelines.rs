@@ -11,6 +11,7 @@ use crate::oracle::{
     dsp, gpipe,
     inner::Inner,
     ouroboros, pipeline_sync,
+    queues::{self, Lines},
 };
 use crate::worlds::{CHAIN, row, wide};
 
@@ -212,6 +213,65 @@ fn blocks_that_wait_for_nobody_go_back_through_their_newest_weights() {
             }
         }
     }
+}
+
+#[test]
+fn blocks_that_wait_for_nobody_are_a_simulation_of_queues_bit_for_bit() {
+    const BATCH: usize = 8;
+    let task = workload::Chain { bias: false, dropout: 0.0, ..CHAIN };
+    let matrices = |x: &[f32]| -> Vec<Lines> {
+        x.chunks(WIDTH * WIDTH).map(|w| w.chunks(WIDTH).map(<[f32]>::to_vec).collect()).collect()
+    };
+    let normals = |index, n: usize| -> Lines {
+        let mut stream = Stream::new(SEED, Use::Problem, 0, index);
+        let all: Vec<f32> = (0..n * WIDTH).map(|_| stream.normal()).collect();
+        all.chunks(WIDTH).map(<[f32]>::to_vec).collect()
+    };
+    let (inputs, map) = (normals(0, task.rows), normals(1, WIDTH));
+    let batch = |t: u64| {
+        let mut rows = Rows::dealt(task.rows, 1);
+        let draw = Draw { seed: SEED, client: 0, step: t, batch: workload::Batch::Rows(BATCH) };
+        let picked: Lines = rows.pick(&draw).unwrap().iter().map(|row| inputs[*row as usize].clone()).collect();
+        let target = |a: &Vec<f32>| -> Vec<f32> {
+            map.iter().map(|m| (queues::dot(m, a) / (WIDTH as f64).sqrt()) as f32).collect()
+        };
+        let targets = picked.iter().map(target).collect();
+        (picked, targets)
+    };
+    let start = matrices(&task.workload(1, SEED).unwrap().start(SEED).parameters);
+    for (optim, settings) in [
+        ("optim=sgd(rate=0.05, momentum=0, schedule=constant)", (0.05, 0.0)),
+        ("optim=sgd(rate=0.01, momentum=0.9, schedule=constant)", (0.01, 0.9)),
+    ] {
+        for blocks in [2, 3, 4] {
+            for (stale, capacity) in [("recompute", 1), ("recompute", 2), ("stash", 1), ("stash", 2)] {
+                let stash = stale == "stash";
+                let queues = |(forward, back): (usize, usize), stash: bool| {
+                    let waiting = (if stash { 0 } else { forward }, back);
+                    let blocks = Both::chain(blocks).blocks;
+                    let settings = queues::Settings { optim: settings, waiting, stash, blocks, batch: &batch };
+                    queues::run(&settings, &start, ITERATIONS as u64)
+                };
+                let placement = [format!("placement.capacity={capacity}"), format!("placement.stale={stale}")];
+                let batch = format!("local.batch={BATCH}");
+                let recipe = row("dsp", &[optim, cuts(blocks).0, &placement[0], &placement[1], &batch]);
+                let ranks = Trial::new(&recipe, &task, blocks, SEED, ITERATIONS as u64).run().unwrap();
+                let found: Vec<Vec<Lines>> = ranks[0].models().iter().map(|model| matrices(model)).collect();
+                let what = format!("{optim}, {blocks} blocks, {stale}, capacity {capacity}");
+                assert_eq!(first_apart(&found, &queues((capacity, capacity), stash)), None, "{what}");
+                // A step more of delay on the way back, and what the other one goes back through.
+                assert!(first_apart(&found, &queues((capacity, capacity + 1), stash)).is_some(), "{what}");
+                assert!(first_apart(&found, &queues((capacity, capacity), !stash)).is_some(), "{what}");
+            }
+        }
+    }
+}
+
+/// The first iteration after which two runs have other bits.
+fn first_apart(one: &[Vec<Lines>], other: &[Vec<Lines>]) -> Option<usize> {
+    assert_eq!(one.len(), other.len());
+    let bits = |models: &Vec<Lines>| -> Vec<u32> { models.concat().concat().iter().map(|x| x.to_bits()).collect() };
+    (0..one.len()).find(|t| bits(&one[*t]) != bits(&other[*t]))
 }
 
 #[test]

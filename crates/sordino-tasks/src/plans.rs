@@ -12,14 +12,45 @@ use sordino::workload::{Batch, Task};
 use sordino_lab::experiment::{self, Header, Plan};
 use sordino_lab::model_file;
 
-use crate::arguments::{Scale, WORKERS};
 use crate::clock;
 use crate::tasks::{self, Made};
+
+/// The most workers of one machine: every pair of threads has its own channels.
+pub const WORKERS: u64 = 256;
 
 /// Rounds of a federated run unless told.
 const FEDERATED_ROUNDS: u64 = 100;
 /// The most steps of a run.
 const STEPS: u64 = 1 << 40;
+
+/// What is asked for beside a method; what is left open is the task's or the program's to say.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// The task, as an element.
+    pub task: Option<String>,
+    /// Workers.
+    pub workers: Option<u64>,
+    /// Local steps of each worker.
+    pub steps: Option<u64>,
+    /// Meetings.
+    pub rounds: Option<u64>,
+    /// Passes over the training rows, all workers together.
+    pub epochs: Option<f64>,
+    /// Where to stop, such as `loss=0.5`.
+    pub until: Option<String>,
+    /// Choices, as `axis=element(key=value)` or `axis.key=value`.
+    pub sets: Vec<String>,
+    /// A data file or folder.
+    pub data: Option<PathBuf>,
+    /// The model to start from.
+    pub start: Option<PathBuf>,
+    /// Rounds between looks at the model.
+    pub eval_every: Option<u64>,
+    /// Rounds between checkpoints.
+    pub checkpoint_every: Option<u64>,
+    /// How many ranks there are, where a launcher has started them: the workers, and a server if the recipe has one.
+    pub ranks: Option<usize>,
+}
 
 /// A plan with the task it is for.
 pub struct Planned {
@@ -32,7 +63,7 @@ pub struct Planned {
 }
 
 /// Plans one run of `method` (a row, a recipe file, or either followed by its own choices) for one seed.
-pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
+pub fn plan(method: &str, wish: &Wish, seed: u64) -> anyhow::Result<Planned> {
     let mut words = words(method).into_iter();
     let name = words.next().context("a method is needed, an empty one came")?;
     let own: Vec<&str> = words.collect();
@@ -59,7 +90,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         },
     };
     let own_task = recipe.choice("task")?.clone();
-    if let Some(task) = &scale.task {
+    if let Some(task) = &wish.task {
         recipe.choose("task", &Element::parse(task)?)?;
     } else if !is_file {
         bail!("which task? add --task, for example --task digits-mlp; `sordino tasks` lists them");
@@ -67,7 +98,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         recipe.choose("task", &own_task)?;
     }
     // What is set for all methods first: what a method carries itself is the more particular.
-    for set in scale.sets.iter().map(String::as_str).chain(own.iter().copied()) {
+    for set in wish.sets.iter().map(String::as_str).chain(own.iter().copied()) {
         recipe.set(set)?;
     }
 
@@ -77,8 +108,9 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     let open = recipe.clone();
     recipe.resolve(&entry.defaults)?;
 
-    let workers = scale.workers.map_or_else(|| from_file("workers", WORKERS), |n| Ok(Some(n)))?.unwrap_or(4) as usize;
-    let data = match (&scale.data, given.get("data").and_then(toml::Value::as_str)) {
+    let asked = wish.workers.map_or_else(|| from_file("workers", WORKERS), |n| Ok(Some(n)))?;
+    let workers = crew(&recipe, asked, wish.ranks)?;
+    let data = match (&wish.data, given.get("data").and_then(toml::Value::as_str)) {
         (Some(path), _) => Some(path.clone()),
         (None, path) => path.map(PathBuf::from),
     };
@@ -98,16 +130,16 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
     recipe.resolve(&Defaults { parameters: workload.layout().len(), ..entry.defaults.clone() })?;
     let held: Vec<f32> = (0..clients as u64).map(|client| workload.rows(client) as f32).collect();
 
-    let given_steps = scale.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?;
-    let Length { steps, batch_rows, pass } = length(&recipe, scale, entry, &*made.task, &held, workers, given_steps)?;
+    let given_steps = wish.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?;
+    let Length { steps, batch_rows, pass } = length(&recipe, wish, entry, &*made.task, &held, workers, given_steps)?;
     recipe.solve(steps, workers, &held)?;
     check(&recipe)?;
-    let start = scale.start.clone().or_else(|| given.get("start").and_then(toml::Value::as_str).map(PathBuf::from));
+    let start = wish.start.clone().or_else(|| given.get("start").and_then(toml::Value::as_str).map(PathBuf::from));
     let start = start.map(|path| path.canonicalize().unwrap_or(path));
     if let Some(path) = &start {
         model_file::read(path, workload.layout())?;
     }
-    let until_loss = scale.until.as_deref().map(until).transpose()?;
+    let until_loss = wish.until.as_deref().map(until).transpose()?;
     let label = [&[recipe.method.as_str()][..], &own].concat().join(" ");
     let header = Header {
         label: label.clone(),
@@ -115,8 +147,9 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         data_hash: made.task.fingerprint(),
         data: data.map(|p| p.display().to_string()),
         start: start.map(|p| p.display().to_string()),
+        before: Vec::new(),
     };
-    let eval_every = match scale.eval_every {
+    let eval_every = match wish.eval_every {
         Some(every) => every,
         None => (updates(&recipe, recipe.rounds(steps, pass)?, workers)? / entry.looks).max(1),
     };
@@ -128,7 +161,7 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         batch_rows,
         until_loss,
         eval_every,
-        checkpoint_every: scale.checkpoint_every,
+        checkpoint_every: wish.checkpoint_every,
         out: None,
         resume: false,
         replay: None,
@@ -137,6 +170,41 @@ pub fn plan(method: &str, scale: &Scale, seed: u64) -> anyhow::Result<Planned> {
         cores: cores(),
     };
     Ok(Planned { label, plan, made })
+}
+
+/// How many workers there are: as many as asked for, or as a launcher has started.
+pub fn crew(recipe: &Recipe, asked: Option<u64>, ranks: Option<usize>) -> anyhow::Result<usize> {
+    let Some(ranks) = ranks else { return Ok(asked.unwrap_or(4) as usize) };
+    let server = usize::from(recipe.participation()?.served().is_some());
+    let Some(workers) = ranks.checked_sub(server).filter(|workers| *workers > 0) else {
+        bail!("{} has a server beside its workers, which is a process of its own: start at least 2", recipe.method);
+    };
+    match asked {
+        Some(asked) if asked as usize != workers => bail!(
+            "{asked} workers were asked for, but {ranks} processes were started{}; leave --workers out, or start {}",
+            if server > 0 { ", one of them for the server" } else { "" },
+            asked as usize + server
+        ),
+        _ => Ok(workers),
+    }
+}
+
+/// A complete plan with its task made: one that a run's folder holds, or that another process has made.
+///
+/// # Errors
+/// Where the data are not those that the plan was made with.
+pub fn remade(mut plan: Plan) -> anyhow::Result<Planned> {
+    let element = plan.recipe.choice("task")?.clone();
+    let entry = tasks::entry(&element.name)?;
+    let data = plan.header.data.as_ref().map(PathBuf::from);
+    let clients = plan.recipe.clients(plan.workers, 0)?;
+    let made = entry.make(&element, plan.recipe.choice("partition")?, clients, plan.seed, data.as_ref(), 0)?;
+    if made.task.fingerprint() != plan.header.data_hash {
+        bail!("the data of task {element} are not those that the run began with; put them back");
+    }
+    plan.environment = environment();
+    plan.cores = cores();
+    Ok(Planned { label: plan.header.label.clone(), plan, made })
 }
 
 /// The words of a method: at spaces outside parentheses, so that `krum(3, best=2)` is one.
@@ -165,7 +233,7 @@ struct Length {
 /// How long a run is: as told, or as its task or its federated clients suggest.
 fn length(
     recipe: &Recipe,
-    scale: &Scale,
+    wish: &Wish,
     entry: &tasks::Entry,
     task: &dyn Task,
     held: &[f32],
@@ -192,11 +260,11 @@ fn length(
     };
     let epoch = (rows as f64 / (batch_rows as f64 * voices).max(1.0)).floor().max(1.0);
     let pass = epoch_of(held, if batch_rows == 0 { Batch::Full } else { Batch::Rows(batch_rows) });
-    let steps = match (given, scale.epochs) {
+    let steps = match (given, wish.epochs) {
         (_, Some(epochs)) if epochs > 0.0 && epochs.is_finite() => ((epochs * epoch).round() as u64).max(1),
         (_, Some(epochs)) => bail!("--epochs must be above 0, {epochs} came"),
         (Some(steps), None) => steps,
-        (None, None) => match (scale.rounds, entry.length) {
+        (None, None) => match (wish.rounds, entry.length) {
             (Some(rounds), _) => steps_of(recipe, rounds, pass)?,
             // Steps that are silent in between make a federated run long: it is counted in rounds.
             (None, _) if participation.federated() => steps_of(recipe, FEDERATED_ROUNDS, pass)?,

@@ -1,0 +1,524 @@
+"""The wrapped optimizer: torch makes the steps, the engine makes the meetings.
+
+Where parameters or displacements are offered, the inner optimizer steps between two meetings; what is offered is where
+the round began minus where its steps have led. Where gradients are offered, every step is a meeting: what was agreed
+replaces ``p.grad``, and then the inner optimizer steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+import numpy as np
+import torch
+
+from .._sordino import Recipe, Session
+from ..errors import RequestError
+from . import moments, state
+from .choices import Choices, peak_rate
+from .fabric import Fabric, alone
+from .flat import buffers_of, named_parameters_of
+
+__all__ = ["Wrapped", "wrap"]
+
+
+def wrap(
+    optimizer: torch.optim.Optimizer,
+    row: str | Recipe = "sync-sgd",
+    *,
+    model: torch.nn.Module | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    group=None,
+    rate_group: int = 0,
+    max_every: int = 1000,
+    warmup: int = 0,
+    clip: float | None = None,
+    max_norm: float | None = None,
+    rows: int | None = None,
+    timeout: float | None = None,
+    **axes,
+) -> Wrapped:
+    """Makes ``optimizer`` meet the other processes as a row of choices says.
+
+    ``row`` is a named row or a :class:`sordino.Recipe`; any axis may be set by name (``compress="orq(9)"``), and any key
+    of one as ``**{"schedule.base": 8}``. ``model`` names the parameters and brings the running statistics along;
+    without it they stay where they are. ``steps`` is the length of the run: the last round ends there. Without it no
+    round is longer than ``max_every`` steps, and :meth:`Wrapped.finish` closes the last. The first ``warmup`` steps are
+    known to be warm-up. The schedule goes by the rate of group ``rate_group``.
+
+    ``max_norm`` rescales the local gradient to at most that norm before anything else sees it. ``clip`` is CELGC's
+    gamma: a step is scaled so that rate times gradient is no longer than ``clip``, for this step alone; it anneals along
+    with the rate. ``rows`` is how many rows this rank has, for choices that ask. ``group`` is a process group and
+    ``timeout`` how many seconds its ranks wait for one another.
+
+    Every process must call it at the same place: it broadcasts rank 0's parameters. A process that is alone goes on as
+    if nothing were wrapped, clipping aside.
+    """
+    if isinstance(optimizer, Wrapped):
+        raise RequestError("wrap: the optimizer is wrapped already; wrap the one inside, or leave it as it is")
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"wrap takes a torch.optim.Optimizer, {type(optimizer).__name__} came")
+    return Wrapped(
+        optimizer, row, axes, model=model, steps=steps, seed=seed, group=group, rate_group=rate_group,
+        max_every=max_every, warmup=warmup, clip=clip, max_norm=max_norm, rows=rows, timeout=timeout,
+    )  # fmt: skip
+
+
+class Wrapped(torch.optim.Optimizer):
+    """An optimizer whose steps lead to meetings. :func:`sordino.wrap` makes one.
+
+    ``param_groups`` and ``state`` are those of the optimizer inside, so schedulers work on either.
+    """
+
+    # GradScaler then calls `step` always and leaves it to us to unscale and to skip: a rank that skips still counts.
+    _step_supports_amp_scaling = True
+
+    def __init__(self, inner, row, axes, *, model, steps, seed, group, rate_group, max_every, warmup, clip, max_norm,
+                 rows, timeout):  # fmt: skip
+        self.inner, self.model, self._settled = inner, model, False
+        super().__init__(inner.param_groups, inner.defaults)
+        self._settled = True
+        if not 0 <= rate_group < len(inner.param_groups):
+            raise RequestError(f"rate_group={rate_group}: the optimizer has {len(inner.param_groups)} groups")
+        for name, bound in (("clip", clip), ("max_norm", max_norm)):
+            if bound is not None and not bound > 0:
+                raise RequestError(f"{name}={bound}: expected a positive number; leave it out to clip nothing")
+        self.rate_group, self.max_every, self.warmup, self.clip, self.max_norm = (
+            rate_group,
+            max_every,
+            warmup,
+            clip,
+            max_norm,
+        )
+        peak = peak_rate(inner.param_groups[rate_group])
+        self._threshold = None if clip is None else (clip / peak if peak > 0 else None)
+        self.choices = Choices(row, axes, inner, peak, model, rows, clip)
+        self._check_closure_with(self.choices.chosen["payload"][0])
+        self.flat = named_parameters_of(inner.param_groups, model)
+        if len(self.flat) == 0:
+            raise RequestError("the optimizer has no trainable parameter: nothing could be averaged")
+        self.buffers = buffers_of(model)
+        self.alone = alone(group)
+        self.fabric = None if self.alone else Fabric(group, timeout)
+        self.total, self.seed = steps, seed
+        self.steps = 0
+        """Steps made, those that a GradScaler skipped included."""
+        self.silence: int | None = None
+        """Steps of this round, once its first has begun."""
+        self.made = 0
+        """Steps of this round that are made."""
+        self.paced: tuple[float, bool, int] | None = None
+        """What the schedule was told at this round's first step."""
+        self._before: bytes | None = None
+        self._shares = int(float(self.choices.chosen["feedback"][1].get("every", 0)))
+        self.began = np.zeros(0, dtype=np.float32)
+        self.begun = False
+        self._lent = False
+        """Whether `finish` put the model where a round has begun from another point."""
+        self.clipped = 0
+        self._times = {"compute": 0.0, "meetings": 0.0}
+        self._left = time.perf_counter()
+        self.resumed: list[int] = []
+        self.session = self._join(rows)
+        self.gradients = not self.alone and self.session.payload == "gradient"
+        if not self.alone:
+            self._same_start()
+            self._begin()
+
+    # --- joining -----------------------------------------------------------------------------------------------------
+
+    def _join(self, rows) -> Session:
+        if rows is not None and not self.alone:
+            words = self.fabric.everybodys(float(rows).hex().encode())
+            rows = [float.fromhex(word.decode()) for word in words]
+        elif rows is not None:
+            rows = [float(rows)]
+        return Session(
+            self.choices.alone if self.alone else self.choices.recipe,
+            self.flat.layout() + self.buffers.layout(),
+            self.flat.read(),
+            self.fabric,
+            buffers=self.buffers.read(),
+            seed=self.seed,
+            steps=None if self.alone else self.total,
+            rows=rows,
+        )
+
+    def _same_start(self) -> None:
+        """Everybody begins from rank 0's parameters, frozen ones and buffers of the model included."""
+        at = self.broadcast(self.flat.read())
+        self.session.place(at)
+        self.flat.write(at)
+        if self.model is None:
+            return
+        ours = {id(p) for p in self.flat.tensors}
+        others = [p for p in self.model.parameters() if id(p) not in ours and p.is_floating_point()]
+        rest = type(self.flat)([""] * len(others), others, ["weight"] * len(others))
+        for flat in (rest, self.buffers):
+            if len(flat):
+                flat.write(self.broadcast(flat.read()))
+        if len(self.buffers):
+            self.session.set_buffers(self.buffers.read())
+
+    def average(self, vector: np.ndarray, purpose: str = "evaluate") -> np.ndarray:
+        """The dense mean of a vector over all ranks: a collective call, counted under `purpose`."""
+        return self.session.average(vector, purpose)
+
+    def broadcast(self, vector: np.ndarray, purpose: str = "control") -> np.ndarray:
+        """Rank 0's vector, on every rank."""
+        return self.session.broadcast(vector, purpose)
+
+    # --- what an optimizer has ---------------------------------------------------------------------------------------
+
+    @property
+    def param_groups(self):
+        """The groups of the optimizer inside."""
+        return self.inner.param_groups
+
+    @param_groups.setter
+    def param_groups(self, groups):
+        if self._settled:
+            self.inner.param_groups = groups
+
+    @property
+    def state(self) -> defaultdict:
+        """The state of the optimizer inside."""
+        return self.inner.state
+
+    @state.setter
+    def state(self, state):
+        if self._settled:
+            self.inner.state = state
+
+    def add_param_group(self, param_group) -> None:
+        """Refused: what travels is fixed when an optimizer is wrapped."""
+        if self._settled:
+            raise RequestError(
+                "add_param_group: the parameters that travel are fixed for a run; add the group to the optimizer before "
+                "wrapping it"
+            )
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """That of the optimizer inside."""
+        self.inner.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict:
+        """The state of the optimizer inside, with one key more, ``sordino``: the engine's state, this rank's.
+
+        Every rank's differs: save all of them (:func:`sordino.save` does). Not a collective call.
+        """
+        for hook in self._hooks("state_dict_pre"):
+            hook(self)
+        found = state.gather(self)
+        for hook in self._hooks("state_dict_post"):
+            found = hook(self, found) or found
+        return found
+
+    def _hooks(self, name: str) -> list:
+        # Torch has had them since 2.2.
+        return list(getattr(self, f"_optimizer_{name}_hooks", {}).values())
+
+    def load_state_dict(self, state_dict) -> None:
+        """Takes back this rank's state, or a list of all ranks' states, of this or another number of ranks.
+
+        Parameters are set along with it; running statistics belong to the model and are loaded with that. Every rank
+        must call it.
+        """
+        for hook in self._hooks("load_state_dict_pre"):
+            state_dict = hook(self, state_dict) or state_dict
+        state.take(self, state_dict)
+        for hook in self._hooks("load_state_dict_post"):
+            hook(self)
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "a wrapped optimizer holds connections to other processes and can be neither pickled nor copied: save "
+            "state_dict(), or wrap a copy of the optimizer inside"
+        )
+
+    def saved(self) -> bytes:
+        """What the engine remembers."""
+        return self._before if self.begun and self._before is not None else self.session.save()
+
+    def __deepcopy__(self, memo):
+        return self.__reduce_ex__(4)
+
+    def __repr__(self) -> str:
+        ranks = 1 if self.alone else self.fabric.size
+        return f"sordino.wrap({self.choices.method!r}, {ranks} rank{'s' if ranks > 1 else ''}) of {self.inner!r}"
+
+    # --- the step ----------------------------------------------------------------------------------------------------
+
+    def step(self, closure=None):
+        """One step of the optimizer inside, and a meeting where its time has come."""
+        if self.total is not None and self.steps >= self.total:
+            raise RequestError(
+                f"all {self.total} steps that wrap was told of are made, and the last round is closed; pass a larger steps="
+            )
+        arrived = time.perf_counter()
+        loss, closure = self._evaluate(closure)
+        self._expect_what_was_wrapped()
+        skip = self._unscale()
+        if not skip and self.max_norm is not None:
+            self._shorten()
+        if self.alone or not self.gradients:
+            if not self.alone:
+                self._pace()
+            found = None if skip else self._inner_step(closure)
+            loss = found if loss is None else loss
+            self.steps += 1
+            self.made += 1
+            self._times["compute"] += time.perf_counter() - self._left
+            if not self.alone and self.made >= self.silence:
+                self._meet()
+        else:
+            self._times["compute"] += arrived - self._left
+            self._meet_at_gradients(skip)
+        self._left = time.perf_counter()
+        return loss
+
+    def _evaluate(self, closure):
+        """Finds the gradient, unless the optimizer inside is to find it as often as it likes."""
+        if closure is None:
+            return None, None
+        if not (self.gradients or self.clip or self.max_norm):
+            return None, closure
+        with torch.enable_grad():
+            return closure(), None
+
+    def _check_closure_with(self, payload: str) -> None:
+        several = isinstance(self.inner, torch.optim.LBFGS)
+        bounded = self.clip is not None or self.max_norm is not None
+        if several and (payload == "gradient" or bounded):
+            what = "its clip" if bounded else "payload=gradient"
+            cure = "leave clip= and max_norm= out" if bounded else "set payload=displacement"
+            raise RequestError(f"LBFGS takes several gradients in one step, and {what} is of one; {cure}")
+
+    def _expect_what_was_wrapped(self) -> None:
+        for name, parameter in zip(self.flat.names, self.flat.tensors):
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                raise RequestError(
+                    f"parameter `{name}` has a sparse gradient: meetings are about dense vectors; make its layer with "
+                    "sparse=False"
+                )
+        if self.made == 0:
+            trained = sum(p.requires_grad for group in self.inner.param_groups for p in group["params"])
+            if trained > len(self.flat.tensors):
+                raise RequestError(
+                    "a parameter that was frozen when the optimizer was wrapped is trained now: what travels is fixed for "
+                    "a run; wrap the optimizer again, or freeze the parameter"
+                )
+
+    def _unscale(self) -> bool:
+        """Divides by a GradScaler's scale, if one is at work; whether the step is to be skipped."""
+        scale, found = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        if found is None:
+            return False
+        skip = float(found) > 0
+        if self.gradients:
+            # What is agreed would be infinite for everybody, so everybody skips, as they would with one common gradient.
+            skip = bool(self.average(np.array([float(skip)], dtype=np.float32), "control")[0] > 0)
+        if scale is not None and not skip:
+            factor = 1.0 / float(scale)
+            for parameter in self.flat.tensors:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
+        return skip
+
+    def _gradient_norm(self) -> float:
+        found = [p.grad for p in self.flat.tensors if p.grad is not None]
+        if not found:
+            return 0.0
+        norms = [torch.linalg.vector_norm(g, dtype=torch.float32).to("cpu", torch.float64) for g in found]
+        return float(torch.linalg.vector_norm(torch.stack(norms)))
+
+    def _shorten(self) -> None:
+        norm = self._gradient_norm()
+        if norm > self.max_norm:
+            self.clipped += 1
+            for parameter in self.flat.tensors:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self.max_norm / norm)
+
+    def _inner_step(self, closure=None):
+        """A step of the optimizer inside, at a rate that `clip` may lower for it."""
+        factor = 1.0
+        if self._threshold is not None:
+            norm = self._gradient_norm()
+            if norm > self._threshold:
+                factor = self._threshold / norm
+                self.clipped += 1
+        if factor == 1.0:
+            return self.inner.step() if closure is None else self.inner.step(closure)
+        kept = [group["lr"] for group in self.inner.param_groups]
+        try:
+            for group, rate in zip(self.inner.param_groups, kept):
+                group["lr"] = rate * factor
+            return self.inner.step()
+        finally:
+            for group, rate in zip(self.inner.param_groups, kept):
+                group["lr"] = rate
+
+    # --- meetings ----------------------------------------------------------------------------------------------------
+
+    @property
+    def rate(self) -> float:
+        """The rate that schedules go by."""
+        return float(self.inner.param_groups[self.rate_group]["lr"])
+
+    def _begin(self) -> None:
+        """Opens a round: residuals may be shared, and parameters move to where its gradients are to be taken."""
+        self._before = None
+        if self._shares and (self.session.rounds + 1) % self._shares == 0:
+            # A state that is taken back begins its round anew, so it must be from before residuals were shared.
+            if self.gradients:
+                self.placed()
+            self._before = self.session.save()
+        self.session.begin()
+        self.silence, self.made, self.begun = None, 0, True
+        if not self.gradients:
+            self._stand(self.session.point)
+        self.fabric.settle()
+
+    def _stand(self, at: np.ndarray) -> None:
+        """Moves the parameters; low precision keeps what it can of it."""
+        self.flat.write(at)
+        self.began = at if self.flat.exact else self.flat.read()
+
+    def _pace(self) -> None:
+        """At a round's first step: how many there will be, at the rate that the caller's scheduler has set."""
+        if not self.begun:
+            self._begin()
+        elif self.silence is None and self._lent:
+            self._stand(self.session.point)
+        self._lent = False
+        if self.silence is None:
+            most = self.max_every if self.total is None else self.total - self.steps
+            self.paced = (self.rate, self.steps < self.warmup, most)
+            rate, warming, most = self.paced
+            self.silence = self.session.pace(rate, warming=warming, most=most)
+
+    def _meet(self) -> None:
+        """Closes the round: what its steps came to is offered, and what all agreed on is where everybody goes on."""
+        began = time.perf_counter()
+        moved = self.began - self.flat.read()
+        if self.session.payload == "parameters":
+            self.session.set_point(self.flat.read() if self.flat.exact else self.session.point - moved)
+        else:
+            self.session.set_offer(moved)
+        self._close(self.made)
+        if self.choices.meeting == "average":
+            moments.average(self)
+        elif self.choices.meeting == "reset":
+            self.inner.state.clear()
+        self.begun, self.made, self.silence = False, 0, None
+        if self.total is not None and self.steps >= self.total:
+            self.flat.write(self.session.model)
+        else:
+            self._begin()
+        self.fabric.settle()
+        self._times["meetings"] += time.perf_counter() - began
+
+    def _close(self, steps: int):
+        if len(self.buffers):
+            self.session.set_buffers(self.buffers.read())
+        told = self.session.close_after(steps)
+        if len(self.buffers) and self.choices.buffers in ("average", "root"):
+            self.buffers.write(self.session.buffers)
+        return told
+
+    def _meet_at_gradients(self, skip: bool) -> None:
+        """A meeting about gradients, and the step along what was agreed."""
+        began = time.perf_counter()
+        if not skip:
+            gradients = [p.grad for p in self.flat.tensors]
+            if not self.begun:
+                self._begin()
+            self.session.pace(self.rate, warming=self.steps < self.warmup, most=1)
+            self.session.set_offer(self.flat.read(gradients))
+            self._close(1)
+            self.begun = False
+            agreed = self.session.update
+            for (parameter, start, end), gradient in zip(self.flat.spans(), gradients):
+                # A layer that nobody used keeps `grad is None`, and the optimizer inside leaves it alone.
+                if gradient is None and agreed[start:end].any():
+                    parameter.grad = torch.empty_like(parameter)
+            self.flat.write(agreed, [p.grad for p in self.flat.tensors])
+            self.fabric.settle()
+            self._times["meetings"] += time.perf_counter() - began
+            self._inner_step()
+        self.steps += 1
+        if not skip and not (self.total is not None and self.steps >= self.total):
+            self._begin()
+
+    def placed(self) -> None:
+        """Tells the engine where the parameters are, where they moved without its knowledge."""
+        if self.alone and self.steps > self.session.steps:
+            # Nobody was met: one round of a single rank, so that the record knows how far the run is.
+            self.session.begin()
+            steps = self.session.pace(self.rate, most=self.steps - self.session.steps)
+            self.session.set_point(self.flat.read())
+            self.session.close_after(steps)
+        elif self.alone or self.gradients:
+            self.session.place(self.flat.read())
+
+    def finish(self) -> None:
+        """Closes the last round: afterwards every process holds the agreed model. A collective call.
+
+        The next step, if there is one, begins a new round; its gradient was taken at the model itself, whatever the
+        feedback looks ahead of.
+        """
+        if self.alone or self.gradients:
+            return
+        if self.made > 0:
+            before, self.total = self.total, self.steps
+            try:
+                self._meet()
+            finally:
+                self.total = before
+        elif self.begun:
+            # Nobody has moved yet, but residuals may be looked ahead of.
+            self.flat.write(self.session.model)
+            self._lent = True
+
+    # --- telling -----------------------------------------------------------------------------------------------------
+
+    def record(self, train_loss: float, *, eval_loss: float | None = None, accuracy: float | None = None) -> None:
+        """Puts a point on the curves of the report: a collective call. Losses are means over ranks at the caller's choice."""
+        self.placed()
+        known = {"eval_loss": eval_loss, "accuracy": accuracy}
+        self.session.record_point(float(train_loss), **{name: float(x) for name, x in known.items() if x is not None})
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self.alone:
+            self.fabric.settle()
+
+    def report(self, folder=None) -> dict:
+        """What moved and where the time went: bytes by this rank, rounds, steps, seconds.
+
+        With ``folder`` it also writes ``record.jsonl``, ``summary.json``, ``recipe.toml`` and ``report.html`` there, on rank
+        0, from the points that :meth:`record` noted; then it is a collective call.
+        """
+        found = {
+            "method": self.choices.method,
+            "ranks": 1 if self.alone else self.fabric.size,
+            "rank": 0 if self.alone else self.fabric.rank,
+            "steps": self.steps,
+            "rounds": 0 if self.alone else self.session.rounds,
+            "clipped_steps": self.clipped,
+            "bytes_sent": self.session.bytes_sent,
+            "bytes_received": self.session.bytes_received,
+            "ledger": self.session.ledger(),
+            "seconds": {**self._times, "wait": self.session.times()["wait"]},
+            "resumed_at": list(self.resumed),
+        }
+        if folder is not None:
+            self.placed()
+            page = self.session.write(str(folder))
+            self._settle()
+            if page is not None:
+                found["report"] = page
+        return found

@@ -1,0 +1,119 @@
+"""The fabric over torch.distributed."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch_ranks import Ranks, four  # noqa: E402, F401
+
+import sordino  # noqa: E402
+from sordino.torch import Fabric  # noqa: E402
+
+LENGTHS = [0, 1, 247, 248, 249, 256, 3_000_001, 5]
+
+
+def word(rank, to, length):
+    return np.random.default_rng([rank, to, length]).bytes(length)
+
+
+def crowd(group):
+    """All send all their words to all before anybody listens; the caller's collectives go on in between."""
+    fabric = Fabric(group, timeout=30)
+    peers = [peer for peer in range(fabric.size) if peer != fabric.rank]
+    for length in LENGTHS:
+        for to in peers:
+            fabric.send(to, word(fabric.rank, to, length))
+    total = torch.ones(3)
+    torch.distributed.all_reduce(total, group=group)
+    for length in LENGTHS:
+        for peer in reversed(peers):
+            assert fabric.receive(peer) == word(peer, fabric.rank, length)
+    fabric.settle()
+    assert all(not waiting for waiting in fabric.sent.values())
+    sums = np.arange(5, dtype=np.float32) + fabric.rank
+    fabric.all_reduce(sums)
+    return total.tolist(), sums.tolist(), fabric.everybodys(bytes([fabric.rank]))
+
+
+def test_all_send_to_all_without_waiting(four):
+    for total, sums, words in four.run(crowd):
+        assert total == [4.0] * 3 and words == [bytes([rank]) for rank in range(4)]
+        assert sums == [4 * i + 6 for i in range(5)]
+
+
+def pressed(group):
+    fabric = Fabric(group, timeout=30)
+    if fabric.rank == 0:
+        time.sleep(0.3)
+        return [fabric.receive(1) for _ in range(200)]
+    for i in range(200):
+        fabric.send(0, str(i).encode() * 200)
+    kept = len(fabric.sent[0])
+    fabric.settle()
+    return kept
+
+
+def test_one_that_sends_on_and_on_waits_for_its_listener(four):
+    heard, kept = four.run(pressed, ranks=2)
+    assert heard == [str(i).encode() * 200 for i in range(200)] and kept <= 64
+
+
+def session(group):
+    fabric = Fabric(group, timeout=30)
+    start = np.zeros(8, np.float32)
+    ours = sordino.Session(
+        sordino.Recipe("local-sgd", optim="sgd(rate=0.5, momentum=0)"),
+        [("x", (8,))],
+        start,
+        fabric,
+        steps=8,
+        own_optimizer=True,
+    )
+
+    def gradient(x, step, client, out):
+        out[:] = x - client
+        return 0.0
+
+    while not ours.done:
+        ours.round(gradient)
+    return ours.model
+
+
+def test_a_session_meets_over_it(four):
+    for model in four.run(session):
+        np.testing.assert_allclose(model, 1.5, atol=0.02)
+
+
+def late(group):
+    model = torch.nn.Linear(2, 2)
+    opt = sordino.wrap(
+        torch.optim.SGD(model.parameters(), lr=0.1), "local-sgd", group=group, timeout=1.0, schedule="constant(1)"
+    )
+    rank = torch.distributed.get_rank(group)
+    if rank == 2:
+        time.sleep(3)
+        return "slept"
+    model(torch.ones(1, 2)).sum().backward()
+    with pytest.raises((TimeoutError, ConnectionError)) as raised:
+        opt.step()
+    return str(raised.value)
+
+
+def test_who_is_late_is_named():
+    ranks = Ranks(3)
+    try:
+        found = ranks.run(late, ranks=3)
+    finally:
+        ranks.end()
+    # Whoever waited first for rank 2 says so; the other may have lost the first by then.
+    assert any("rank 2" in text for text in found[:2]), found
+
+
+def test_without_a_process_group_the_cure_is_told():
+    with pytest.raises(RuntimeError, match="init_process_group"):
+        Fabric()
+    assert os.environ.get("RANK") is None
