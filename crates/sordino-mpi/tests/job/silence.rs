@@ -92,7 +92,7 @@ pub fn say(line: &str) {
 pub fn play(act: &str) -> Result<()> {
     let patience = match act {
         "failing" | "returning" | "absent" | "killed" => 8 * PATIENCE,
-        "circle" => PATIENCE / 8,
+        "circle" => PATIENCE / 4,
         _ => PATIENCE,
     };
     let mut port = join(patience)?;
@@ -128,7 +128,7 @@ fn names_rank_2(act: &str) {
     assert_eq!(ended.status, Some(1), "{act}: {}", ended.stderr);
     for rank in [0, 1, 3] {
         let says = says(&ended, rank);
-        assert!(says.starts_with("in time: rank 2 has not answered for 1."), "{act}: rank {rank} {says}");
+        assert!(says.starts_with("in time: rank 2 has not answered for "), "{act}: rank {rank} {says}");
     }
 }
 
