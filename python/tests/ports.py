@@ -1,4 +1,4 @@
-"""Ranks that are processes, each with a pipe to every other: a port in thirty lines."""
+"""Ranks that are processes, each with a pipe to every other: a port in a few lines."""
 
 import multiprocessing
 import queue
@@ -12,7 +12,8 @@ class Pipes:
     def __init__(self, rank, size, ends):
         self.rank, self.size, self.ends = rank, size, ends
         self.outbox = queue.SimpleQueue()
-        threading.Thread(target=self._sends, daemon=True).start()
+        self.sender = threading.Thread(target=self._sends, daemon=True)
+        self.sender.start()
 
     def _sends(self):
         while (letter := self.outbox.get()) is not None:
@@ -21,6 +22,11 @@ class Pipes:
 
     def send(self, to, data):
         self.outbox.put((to, bytes(data)))
+
+    def close(self):
+        """What was sent is on its way before the rank leaves."""
+        self.outbox.put(None)
+        self.sender.join(20)
 
     def receive(self, from_):
         if not self.ends[from_].poll(60):
@@ -34,7 +40,7 @@ def _rank(work, rank, size, ends, answer, arguments):
         answer.send((work(port, *arguments), None))
     except BaseException:
         answer.send((None, traceback.format_exc()))
-    port.outbox.put(None)
+    port.close()
 
 
 def processes(size, work, *arguments):

@@ -83,7 +83,7 @@ def test_every_element_of_every_axis_is_listed_and_explained():
     axes = {axis.name: axis for axis in sordino.axes()}
     assert {"compress", "schedule", "task", "local.estimate"} <= set(axes)
     orq = next(choice for choice in axes["compress"].elements if choice.name == "orq")
-    assert orq.keys["levels"] == "9" and "clip" in orq.keys
+    assert orq.keys["levels"] == "3" and "clip" in orq.keys
     for axis in axes.values():
         assert axis.name in sordino.explain(axis.name)
         for choice in axis.elements:

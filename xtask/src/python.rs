@@ -17,6 +17,9 @@ const NEEDED: &str = "the Python package needs Python 3.10 or newer as `python3`
 /// What stands above the stub that the compiled module tells of itself.
 const HEAD: &str = "# Written by `cargo xtask gen` from the compiled module; do not edit.\n";
 
+/// What types that are written as text name.
+const IMPORTS: &str = "\nimport collections.abc\nimport numpy.typing\nimport sordino.result\nfrom ";
+
 /// Builds the wheel into an environment of its own and runs the package's tests and documents. Where there is no Python
 /// it says so and is content, but not where `CI` is set.
 pub fn test() -> Result<(), Failure> {
@@ -81,7 +84,7 @@ fn told() -> Result<String, Failure> {
         .map_err(|e| format!("{} tells nothing of itself: {e}", library.display()))?;
     let files = pyo3_introspection::module_stub_files(&module);
     let text = files.values().next().ok_or("the compiled module tells of nothing")?;
-    Ok(format!("{HEAD}{text}"))
+    Ok(format!("{HEAD}{}", text.replacen("\nfrom ", IMPORTS, 1)))
 }
 
 /// Writes the stub.

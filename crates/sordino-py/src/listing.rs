@@ -109,7 +109,7 @@ fn choice(listing: &Listing, common: &[Key]) -> Choice {
 /// ['dense']
 /// >>> orq, = (e for a in sordino.axes() if a.name == "compress" for e in a.elements if e.name == "orq")
 /// >>> orq.keys["levels"]
-/// '9'
+/// '3'
 #[pyfunction]
 pub fn axes() -> Vec<Axis> {
     let axis = |axis: &recipe::Axis| {

@@ -53,7 +53,7 @@ use crate::workload::{Given, Gradient};
 /// Or the caller makes them, at rates of its own: a round is `begin`, `pace`, the steps, what they led to, `close_after`.
 /// What is told at the end depends on `payload`: where the steps led (`set_point`) for parameters; what they subtracted
 /// from `point` in sum for a displacement, or the gradient (both `set_offer`). Of a gradient, `update` is then what all
-/// agreed on; the caller steps along it and says with `place` where that led.
+/// agreed on; the caller steps along it from the `point` where the round began and says with `place` where that led.
 ///
 /// >>> session = sordino.Session("qsr", [("x", (4,))], start, steps=40)
 /// >>> session.payload
@@ -249,7 +249,7 @@ impl Session {
         Vector(self.engine.lend().session.worker().update().to_vec())
     }
 
-    /// The agreed model. A copy.
+    /// The agreed model; where the caller steps and gradients are offered, only once it has said `place`. A copy.
     #[getter]
     fn model(&mut self) -> Vector {
         Vector(self.engine.lend().session.worker().model().to_vec())
