@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from test_session import SEED, STEPS, TASK, driven, recipe_of  # noqa: E402
 from torch_ranks import Ranks, four  # noqa: E402, F401
 
 import sordino  # noqa: E402
@@ -86,6 +87,23 @@ def session(group):
 def test_a_session_meets_over_it(four):
     for model in four.run(session):
         np.testing.assert_allclose(model, 1.5, atol=0.02)
+
+
+def driven_over_gloo(group, *arguments):
+    fabric = Fabric(group, timeout=60)
+    found = driven(fabric, *arguments)
+    fabric.settle()
+    return found
+
+
+@pytest.mark.parametrize("row", ["local-sgd", "qsr", "saef", "powersgd"])
+def test_four_gloo_processes_get_the_bits_of_the_programs_threads(four, row):
+    ran = sordino.run(recipe_of(row), TASK, workers=4, steps=STEPS, seed=SEED)
+    ranks = four.run(driven_over_gloo, ran.recipe.to_toml(), TASK, 4, STEPS, SEED, 1)
+    for model, *_ in ranks:
+        assert model.tobytes() == np.concatenate([x.ravel() for x in ran.model.values()]).tobytes()
+    assert max(rank[2] for rank in ranks) == ran.summary["bytes_sent_per_worker"]
+    assert max(rank[3] for rank in ranks) == ran.summary["bytes_received_per_worker"]
 
 
 def late(group):
