@@ -150,7 +150,7 @@ pub fn take_part(
 ) -> Result<Option<Ended>> {
     let mut port = Parting::new(port);
     let (first, opened) = (port.rank() == 0, open(task, plan, &port));
-    let ran = opened.and_then(|desk| Ok((one_of_many(task, plan, &port, clock, observer, &desk), desk)));
+    let ran = opened.map(|desk| (one_of_many(task, plan, &port, clock, observer, &desk), desk));
     let (ran, desk) = match ran {
         Ok(ran) => ran,
         Err(why) => {
