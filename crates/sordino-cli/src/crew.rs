@@ -31,8 +31,9 @@ pub enum Crew {
 
 #[cfg(feature = "mpi")]
 type Handle = sordino_mpi::MpiPort;
+/// Without MPI there is none.
 #[cfg(not(feature = "mpi"))]
-type Handle = ();
+pub struct Handle;
 
 /// What process 0 tells the others to do.
 #[derive(Serialize, Deserialize)]
