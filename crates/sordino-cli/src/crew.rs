@@ -31,8 +31,9 @@ pub enum Crew {
 
 #[cfg(feature = "mpi")]
 type Handle = sordino_mpi::MpiPort;
+/// Without MPI there is none.
 #[cfg(not(feature = "mpi"))]
-type Handle = ();
+pub struct Handle;
 
 /// What process 0 tells the others to do.
 #[derive(Serialize, Deserialize)]
@@ -80,6 +81,8 @@ impl Crew {
     pub fn train(&self, planned: &Planned, observer: &dyn Observer) -> Result<Ended> {
         let (task, plan) = (&*planned.made.task, &planned.plan);
         let Self::Processes(port, _) = self else { return experiment::run(task, plan, &clock::real(), observer) };
+        // What no process could do is refused before any of them begins.
+        plan.over(port.size())?;
         let order = Order {
             plan: plan.to_toml(),
             out: plan.out.as_ref().map(|out| std::path::absolute(out).unwrap_or_else(|_| out.clone())),

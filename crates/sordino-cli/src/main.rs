@@ -52,8 +52,13 @@ fn failed<E: Into<anyhow::Error>>(error: E) -> Failure {
 
 type Done = Result<(), Failure>;
 
+#[allow(clippy::disallowed_methods)] // A launcher says by the environment what it has started.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn main() -> ExitCode {
-    let launched = launch::launched(|name| std::env::var(name).ok());
+    let launched = launch::launched(variable);
     let first = launched.is_none_or(|l| l.rank == 0);
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

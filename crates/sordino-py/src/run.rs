@@ -222,7 +222,20 @@ pub fn run<'py>(
     let recipe = Recipe::read(recipe)?.inner;
     let (task, workers) = (Some(task.to_owned()), Some(workers));
     let sets = Vec::new();
-    let wish = Wish { task, workers, steps, rounds, epochs, until, sets, data, start, eval_every, checkpoint_every };
+    let wish = Wish {
+        task,
+        workers,
+        steps,
+        rounds,
+        epochs,
+        until,
+        sets,
+        data,
+        start,
+        eval_every,
+        checkpoint_every,
+        ranks: None,
+    };
     let made = watched(py, Asked { recipe, wish, seed, out }, quiet)?;
     result(py, made)
 }

@@ -150,7 +150,7 @@ pub fn take_part(
 ) -> Result<Option<Ended>> {
     let mut port = Parting::new(port);
     let (first, opened) = (port.rank() == 0, open(task, plan, &port));
-    let ran = opened.and_then(|desk| Ok((one_of_many(task, plan, &port, clock, observer, &desk), desk)));
+    let ran = opened.map(|desk| (one_of_many(task, plan, &port, clock, observer, &desk), desk));
     let (ran, desk) = match ran {
         Ok(ran) => ran,
         Err(why) => {
@@ -174,14 +174,7 @@ pub fn take_part(
 
 /// Opens the record in process 0, and what a run begins from in the others.
 fn open(task: &dyn Task, plan: &Plan, port: &dyn Port) -> Result<rank::Desk> {
-    let (processes, ranks) = (port.size(), plan.ranks()?);
-    if processes != ranks {
-        return Err(Error::request(format!(
-            "{processes} processes came for a run of {ranks} ranks ({} workers{}); start {ranks}",
-            plan.workers,
-            if ranks > plan.workers { " and a server" } else { "" }
-        )));
-    }
+    plan.over(port.size())?;
     if port.rank() == 0 { rank::Desk::open(task, plan) } else { rank::Desk::read(task, plan) }
 }
 
@@ -194,11 +187,7 @@ fn one_of_many(
     desk: &rank::Desk,
 ) -> Result<()> {
     let participation = plan.recipe.participation()?;
-    let Medium::Threads(slow) = plan.recipe.medium()? else {
-        return Err(Error::request(
-            "fabric=sim computes all ranks in one process; start one, without a launcher, or leave fabric=sim out",
-        ));
-    };
+    let Medium::Threads(slow) = plan.recipe.medium()? else { return Err(one_process()) };
     let clock = &slowed(clock, slow, participation.clients(plan.workers));
     if participation.served().is_none() {
         return work(task, plan, Box::new(Metered::new(port.clone(), Arc::clone(clock))), clock, observer, desk);
@@ -214,7 +203,26 @@ fn one_of_many(
     }
 }
 
+fn one_process() -> Error {
+    Error::request(
+        "fabric=sim computes all ranks in one process; start one, without a launcher, or leave fabric=sim out",
+    )
+}
+
 impl Plan {
+    /// Refuses a run that so many processes cannot make together.
+    pub fn over(&self, processes: usize) -> Result<()> {
+        let ranks = self.ranks()?;
+        if processes != ranks {
+            return Err(Error::request(format!(
+                "{processes} processes came for a run of {ranks} ranks ({} workers{}); start {ranks}",
+                self.workers,
+                if ranks > self.workers { " and a server" } else { "" }
+            )));
+        }
+        if matches!(self.recipe.medium()?, Medium::Threads(_)) { Ok(()) } else { Err(one_process()) }
+    }
+
     /// How many ranks there are: the workers, and a server where they come to one at their own pace.
     pub fn ranks(&self) -> Result<usize> {
         Ok(self.workers + usize::from(self.recipe.participation()?.served().is_some()))

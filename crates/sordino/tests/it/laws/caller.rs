@@ -33,7 +33,7 @@ fn by_hand(mut session: Session, mut workload: Box<dyn Workload>, rates: fn(u64)
             if session.worker().payload() == Payload::Gradient {
                 flat::add(&mut sum, &gradient);
             } else {
-                gradient.iter_mut().for_each(|g| *g *= rates(step) as f32);
+                flat::scale(&mut gradient, rates(step) as f32);
                 flat::subtract(&mut at, &gradient);
                 flat::add(&mut sum, &gradient);
             }
@@ -134,7 +134,7 @@ fn what_a_caller_cannot_step_by_itself_is_refused_by_name() {
         let trial = Trial::new(recipe, &Buffered, 1, 5, 8);
         trial.with(|port| Box::new(port), |mut session, _| with(&mut session)).unwrap_err()
     };
-    let begins = |sets: &[&str]| refused(&neutral(sets), |session| session.begin()).to_string();
+    let begins = |sets: &[&str]| refused(&neutral(sets), Session::begin).to_string();
     assert!(begins(&["local=descent(prox=0.1)"]).contains("local=descent"));
     assert!(begins(&["participation=sampled(2, clients=4)", "exchange=star"]).contains("participation=everyone"));
     let plain = neutral(&["schedule.every=4"]);
