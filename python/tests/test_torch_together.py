@@ -511,7 +511,9 @@ def test_reports_count_bytes_and_are_written(four, tmp_path):
 
 # --- every choice -----------------------------------------------------------------------------------------------------
 
-CODES = "dense half natural sign bingrad(b) bingrad(pb) terngrad qsgd orq(5) topk(0.1) randk(0.1) block(0.1) powersgd(1)"
+CODES = (
+    "dense half natural sign bingrad(b) bingrad(pb) terngrad qsgd orq(5) topk(0.1) randk(0.1) block(0.1) powersgd(1)"
+)
 AGGREGATORS = "median trimmed(0.25) krum(0) geometric centered_clip sum(0.25) mean"
 OUTER = "momentum(0.9,nesterov=true) adam fedadam fedyogi"
 SCHEDULES = "constant(2) qsr(base=2,alpha=0.1) power(base=2,alpha=0.1,exponent=3) growing post_local(switch=3,every=2)"
