@@ -32,7 +32,7 @@ pub struct Pace {
 pub(super) struct Caller {
     /// The rate that it steps at: not a number until it has told this round's.
     pub rate: f64,
-    /// Since when it has been stepping.
+    /// Since when it has been on its own.
     pub since: f64,
 }
 
@@ -48,7 +48,9 @@ impl Session {
         let (worker, port) = self.parts();
         worker.lend()?;
         round::open(worker, port)?;
-        worker.voices().try_for_each(|voice| worker.enter(voice))
+        worker.voices().try_for_each(|voice| worker.enter(voice))?;
+        worker.caller = Some(Caller { rate: f64::NAN, since: worker.clock.now() });
+        Ok(())
     }
 
     /// How many silent steps the caller makes in the round that `begin` opened.
@@ -108,13 +110,13 @@ impl Worker {
 
     /// The schedule's answer at the caller's rate.
     fn pace(&mut self, pace: Pace) -> Result<u64> {
-        if self.caller.is_none() {
+        let Some(Caller { since, .. }) = self.caller else {
             return Err(Error::request("`pace` was asked for before `begin` had opened a round; call begin first"));
-        }
+        };
         if !(pace.rate >= 0.0 && pace.rate.is_finite()) {
             return Err(Error::request(format!("a rate is a number from 0 on, {} came", pace.rate)));
         }
-        self.caller = Some(Caller { rate: pace.rate, since: self.clock.now() });
+        self.caller = Some(Caller { rate: pace.rate, since });
         self.begin_silence_at(pace.rate, pace.warming);
         self.silence = self.silence.min(pace.most.unwrap_or(u64::MAX)).max(1);
         Ok(self.silence)
