@@ -181,13 +181,13 @@ impl Engine {
         let Stage::Stepping(paced, since) = self.stage else {
             return Err(Error::request("no round waits to be closed; open() one, or begin() and pace() it"));
         };
-        let now = self.clock.now();
         let told = if self.own_optimizer {
+            // The engine counts what its own steps take, and those of a caller that it asked for a pace.
+            self.stepped += self.clock.now() - since;
             self.session.close(flags)?
         } else {
             self.session.close_after(steps.unwrap_or(paced), flags)?
         };
-        self.stepped += now - since;
         self.stage = Stage::Between;
         self.last = Some(told);
         Ok(told)
