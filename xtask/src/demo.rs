@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Failure, cargo, root};
+use crate::{Failure, build, program, root};
 
 /// Runs the demo into a folder of the target directory and returns the folder.
 fn run() -> Result<PathBuf, Failure> {
@@ -12,8 +12,9 @@ fn run() -> Result<PathBuf, Failure> {
     if out.exists() {
         fs::remove_dir_all(&out).map_err(|e| format!("{} cannot be removed: {e}", out.display()))?;
     }
-    cargo(&["run", "--release", "--", "demo", "--out", &out.display().to_string()], &[])?;
-    Ok(out)
+    let status = program().arg("demo").arg("--out").arg(&out).current_dir(root()).status();
+    let status = status.map_err(|e| format!("the program does not start: {e}"))?;
+    if status.success() { Ok(out) } else { Err(format!("`sordino demo` failed ({status})")) }
 }
 
 fn summary(folder: &Path) -> Result<serde_json::Value, Failure> {
@@ -54,6 +55,7 @@ pub fn bounds() -> Result<(), Failure> {
 
 /// The README's screenshot of the demo's report, by a Chromium on the path.
 pub fn picture() -> Result<(), Failure> {
+    build()?;
     let page = run()?.join("report.html");
     let picture = root().join("docs").join("report.png");
     let profile = root().join("target").join("picture");

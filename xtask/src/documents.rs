@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{Failure, root};
+use crate::{Failure, build, program, root};
 
 const GENERATED: &str = "<!-- Written by `cargo xtask gen` from the registries; do not edit. -->\n\n";
 
 /// Writes the documents.
 pub fn write() -> Result<(), Failure> {
+    build()?;
     for (name, text) in documents()? {
         let path = root().join("docs").join(name);
         let aside = path.with_extension("tmp");
@@ -33,11 +33,8 @@ pub fn compare() -> Result<(), Failure> {
 }
 
 fn listing(command: &str) -> Result<Value, Failure> {
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--release", "--quiet", "--", command, "--json"])
-        .current_dir(root())
-        .output()
-        .map_err(|e| format!("cargo does not start: {e}"))?;
+    let output = program().args([command, "--json"]).current_dir(root()).output();
+    let output = output.map_err(|e| format!("the program does not start: {e}"))?;
     if !output.status.success() {
         return Err(format!("`sordino {command} --json` failed: {}", String::from_utf8_lossy(&output.stderr)));
     }

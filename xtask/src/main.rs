@@ -53,6 +53,16 @@ fn built_example(name: &str) -> PathBuf {
     target().join("release").join("examples").join(name)
 }
 
+/// The program as it was built last: by the tests, or by [`build`].
+fn program() -> Command {
+    Command::new(target().join("release").join(format!("sordino{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Builds the program by itself.
+fn build() -> Result<(), Failure> {
+    cargo(&["build", "--release"], &[])
+}
+
 /// Runs cargo in the root and shows what it prints.
 fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<(), Failure> {
     eprintln!("== cargo {}", arguments.join(" "));
