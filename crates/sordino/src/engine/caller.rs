@@ -89,7 +89,7 @@ impl Worker {
             () if self.federated() => {
                 "participation of drawn clients: each needs steps of its own; take participation=everyone"
             }
-            () if self.participation().served().is_some() => {
+            () if self.participation.served().is_some() => {
                 "a server that serves whoever comes: it says when there is work; take participation=everyone"
             }
             () if !self.local.is_plain() => {

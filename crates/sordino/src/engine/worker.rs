@@ -346,11 +346,6 @@ impl Worker {
         self.caller.map_or_else(|| self.optimizer.anneal.rate(self.step), |caller| caller.rate)
     }
 
-    /// Who takes part.
-    pub(super) fn participation(&self) -> &dyn Participation {
-        &*self.participation
-    }
-
     /// How many silent steps follow; nothing has been said of them.
     pub(super) fn begin_silence(&mut self) {
         self.begin_silence_at(self.rate(), self.step < self.optimizer.anneal.warmup());
