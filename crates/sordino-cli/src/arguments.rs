@@ -21,6 +21,7 @@ Examples:
   sordino run qsr --task digits-mlp
   sordino run qsr --task digits-mlp --set 'compress=orq(9)' --set feedback=residual --seeds 3
   sordino compare sync-sgd local-sgd celgc --task shakespeare-lstm --epochs 1
+  sordino claims celgc
   sordino explain orq
   mpirun -n 4 sordino run qsr --task digits-mlp      (built with --features mpi)
 
@@ -57,6 +58,8 @@ pub enum Command {
     },
     /// Compare the runs in given directories on one page
     Report(Report),
+    /// Hold methods against what their papers claim: the row, its controls, the same search, a verdict
+    Claims(Claims),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -188,6 +191,24 @@ pub struct Eval {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Claims {
+    /// Methods, or claim files ending in .toml [default: every method]
+    pub methods: Vec<String>,
+    /// Only those that take seconds
+    #[arg(long, conflicts_with = "methods")]
+    pub fast: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where claims.json and the report with all curves go [default: a new folder in runs/]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Print no progress
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 #[derive(Args)]

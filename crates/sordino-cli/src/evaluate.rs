@@ -13,7 +13,7 @@ use crate::{Done, failed, request};
 
 /// Whether a task deals rows of data.
 fn made_of_rows(task: &str) -> bool {
-    !["polynomial", "quadratic"].contains(&task)
+    !["polynomial", "quadratic", "valley"].contains(&task)
 }
 
 /// Prints the metrics of a run's model, and a sample of text from character models.

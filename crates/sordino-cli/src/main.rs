@@ -13,6 +13,7 @@ macro_rules! say {
 }
 
 mod arguments;
+mod claims;
 mod compare;
 mod crew;
 mod demo;
@@ -117,6 +118,7 @@ fn command(command: &Command, crew: &Crew) -> Done {
         }
         Command::Explain { name } => listing::explain(name),
         Command::Report(report) => compare::report(report),
+        Command::Claims(arguments) => claims::claims(arguments, crew),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "sordino", &mut script);

@@ -1,9 +1,10 @@
 //! A live line for each run, with the time left; silent when the output is no terminal.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sordino_claims::Watch;
 use sordino_lab::experiment::{Observer, Progress};
 use sordino_lab::record::Point;
 
@@ -58,6 +59,51 @@ impl Line {
             self.bar.set_style(style.progress_chars("━━─"));
         }
         self.bar.abandon_with_message(words.to_owned());
+    }
+}
+
+/// One line for runs of many claims.
+pub struct Suite {
+    bar: ProgressBar,
+    /// Runs of the claims before this one.
+    before: AtomicU64,
+}
+
+impl Suite {
+    /// A line for so many runs.
+    pub fn new(runs: u64, quiet: bool) -> Self {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+        let bar = ProgressBar::with_draw_target(Some(runs), target);
+        let style = ProgressStyle::with_template("{prefix:<20} {bar:24.cyan/dim} {pos}/{len} runs  {eta} left");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─"));
+        Self { bar, before: AtomicU64::new(0) }
+    }
+
+    /// A claim begins.
+    pub fn begin(&self, row: &str) {
+        self.bar.set_prefix(row.to_owned());
+        self.bar.tick();
+    }
+
+    /// A claim of so many runs has ended: its words stand above the line.
+    pub fn ended(&self, runs: u64, words: &str) {
+        self.bar.set_position(self.before.fetch_add(runs, Ordering::Relaxed) + runs);
+        self.bar.suspend(|| say!("{words}"));
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Watch for Suite {
+    fn done(&self, _: &str, done: usize, _: usize) {
+        self.bar.set_position(self.before.load(Ordering::Relaxed) + done as u64);
+    }
+
+    fn stop(&self) -> bool {
+        interrupted()
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use sordino::base::Stream;
 use sordino::grammar::{Args, Element, Key, Listing, unknown};
 use sordino::recipe::{Defaults, flips};
-use sordino::workload::{Polynomial, Quadratic, Task};
+use sordino::workload::{Polynomial, Quadratic, Task, Valley};
 use sordino::{Error, Result};
 use sordino_lab::data::{self, Set, SparsePair, libsvm};
 use sordino_nets::{CharLstm, CharTransformer, Cnn, Mlp, ResNet20};
@@ -309,6 +309,27 @@ pub const ENTRIES: &[Entry] = &[
         make: |ask| text(ask, CharTransformer { dropout: ask.args.fraction("dropout")?, ..CharTransformer::default() }),
     },
     Entry {
+        listing: task(
+            "valley",
+            "a line of minima of which some are flatter, L(u, v) = (1 + u^2) v^2 / 2, with noise across it",
+            &[
+                Key { name: "noise", default: "1", about: "standard deviation of the gradient noise across" },
+                Key { name: "start", default: "1", about: "u at the start; the flattest minimum has u = 0" },
+                Key { name: "across", default: "0", about: "v at the start" },
+            ],
+        ),
+        defaults: Defaults { sgd_rate: 0.05, ..Defaults::PLAIN },
+        length: Length::Steps(4000),
+        looks: 50,
+        make: |ask| {
+            Ok(plain(Valley {
+                noise: ask.args.positive_or_zero("noise")?,
+                start: ask.args.number("start")?,
+                across: ask.args.number("across")?,
+            }))
+        },
+    },
+    Entry {
         listing: task("vowel-mlp", "MLP on 11 vowels by 15 speakers, each a client (embedded)", &[DROPOUT]),
         defaults: Defaults { clients: 15, ..neural(0.1, 2e-3, 11, 2.0) },
         length: Length::Epochs(100.0),
@@ -349,6 +370,7 @@ impl Entry {
             "polynomial",
             "quadratic",
             "roles-lstm",
+            "valley",
             "vowel-mlp",
         ];
         if data.is_some() && embedded.contains(&self.listing.name) {
@@ -357,7 +379,7 @@ impl Entry {
                 self.listing.name
             )));
         }
-        if partition.name != "iid" && ["polynomial", "quadratic"].contains(&self.listing.name) {
+        if partition.name != "iid" && ["polynomial", "quadratic", "valley"].contains(&self.listing.name) {
             return Err(Error::request(format!(
                 "task {} has no rows to deal, so partition={partition} means nothing; its key `spread` makes workers differ",
                 self.listing.name

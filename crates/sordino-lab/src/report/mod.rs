@@ -1,4 +1,4 @@
-//! The report: runs compared on one page that needs nothing else.
+//! The report: runs compared on one page that needs nothing else, or chapters of such runs on one page.
 //!
 //! # Contract
 //! [`page`] is a function of the runs: the same runs give the same bytes. The page holds its script, its style and its
@@ -52,11 +52,25 @@ impl From<Run> for RunView {
     }
 }
 
+/// Runs that belong together in a book of several comparisons.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chapter {
+    /// What it is called.
+    pub title: String,
+    /// What came of it, in a word or two.
+    pub verdict: String,
+    /// What it is about, a line each.
+    pub lines: Vec<String>,
+    /// The runs.
+    pub runs: Vec<RunView>,
+}
+
 const FRAME: &str = include_str!("page/frame.html");
 const STYLE: [&str; 2] = [include_str!("vendor/uplot/uPlot.min.css"), include_str!("page/style.css")];
 const LIBRARY: [&str; 2] = [include_str!("vendor/uplot/LICENSE"), include_str!("vendor/uplot/uPlot.iife.min.js")];
-const SCRIPT: [&str; 7] = [
+const SCRIPT: [&str; 8] = [
     include_str!("page/format.js"),
+    include_str!("page/chapters.js"),
     include_str!("page/groups.js"),
     include_str!("page/table.js"),
     include_str!("page/charts.js"),
@@ -70,12 +84,30 @@ pub fn write(path: &Path, title: &str, runs: &[RunView]) -> Result<()> {
     files::write_aside(path, page(title, runs)?.as_bytes())
 }
 
+/// Writes the page of several comparisons, of which one is shown at a time, aside and renamed.
+pub fn write_book(path: &Path, title: &str, chapters: &[Chapter]) -> Result<()> {
+    files::write_aside(path, book(title, chapters)?.as_bytes())
+}
+
+/// The page of several comparisons; one without runs is words alone.
+pub fn book(title: &str, chapters: &[Chapter]) -> Result<String> {
+    if chapters.is_empty() {
+        return Err(Error::request("a book has at least one chapter, got none"));
+    }
+    fill(title, &plot_data::book(title, chapters))
+}
+
 /// The page that compares `runs`, in the order given.
 pub fn page(title: &str, runs: &[RunView]) -> Result<String> {
     if runs.is_empty() {
         return Err(Error::request("a report compares at least one run, got none"));
     }
-    let data = serde_json::to_string(&plot_data::of(title, runs))
+    fill(title, &plot_data::of(title, runs))
+}
+
+/// The frame with everything in its holes.
+fn fill(title: &str, data: &serde_json::Value) -> Result<String> {
+    let data = serde_json::to_string(data)
         .map_err(|e| Error::data(format!("the runs cannot be written into a page: {e}")))?;
     let [license, library] = LIBRARY;
     let script = format!("/*\n{license}*/\n{library}\n(() => {{\n\"use strict\";\n{}\n}})();", SCRIPT.join("\n"));
@@ -137,5 +169,15 @@ mod tests {
         let runs = [run("qsr", 0), run("local-sgd", 0)];
         assert_eq!(page("t", &runs).unwrap(), page("t", &runs).unwrap());
         assert!(page("t", &[]).unwrap_err().to_string().contains("at least one run"));
+    }
+
+    #[test]
+    fn a_book_holds_its_chapters_and_one_may_be_words_alone() {
+        let told = Chapter { title: "</script>".into(), verdict: "holds".into(), lines: vec!["a".into()], runs: Vec::new() };
+        let drawn = Chapter { title: "qsr".into(), runs: vec![run("qsr", 0)], ..told.clone() };
+        let page = book("claims", &[told, drawn]).unwrap();
+        assert_eq!(page.matches("</script>").count(), 2);
+        assert!(page.contains("\"chapters\":[{") && page.contains("\"verdict\":\"holds\"") && !page.contains("{{"));
+        assert!(book("t", &[]).unwrap_err().to_string().contains("at least one chapter"));
     }
 }

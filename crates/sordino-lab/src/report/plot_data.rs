@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{RunView, groups};
+use super::{Chapter, RunView, groups};
 use crate::record::Point;
 
 /// The most points of a run with an evaluation that a page holds, and the most without.
@@ -15,6 +15,17 @@ pub(super) fn of(title: &str, runs: &[RunView]) -> Value {
     let groups: Vec<Value> =
         groups::of(runs).into_iter().map(|g| json!({ "label": g.label, "runs": g.runs })).collect();
     json!({ "title": title, "groups": groups, "runs": runs.iter().map(view).collect::<Vec<_>>() })
+}
+
+/// The data of a page of several comparisons.
+pub(super) fn book(title: &str, chapters: &[Chapter]) -> Value {
+    let chapter = |chapter: &Chapter| {
+        let mut data = of(&chapter.title, &chapter.runs);
+        data["verdict"] = json!(chapter.verdict);
+        data["lines"] = json!(chapter.lines);
+        data
+    };
+    json!({ "title": title, "chapters": chapters.iter().map(chapter).collect::<Vec<_>>() })
 }
 
 fn view(run: &RunView) -> Value {

@@ -498,6 +498,18 @@ pub const ROWS: &[Row] = &[
         notes: "Optimizer state is never averaged. Inside optim=sgd or optim=adamw. alpha=auto is ours; the paper tunes it.",
     },
     Row {
+        name: "residual-mixture",
+        about: "descent walks on from x minus a residual, while x takes over a few of its coordinates at a time: every \
+                coordinate of x is one that the walk had when it was last drawn",
+        paper: "a reconstruction: stands for RSGD(m), arXiv 2004.05298 v1 and v2, whose text could not be read",
+        choices: &[("compress", "randk(0.1)"), ("feedback", "residual(lambda=1)")],
+        notes: "Reconstruction. The abstracts of v1 and v2 promise a residual scheme that exploits the path of SGD; the rule \
+                is in no source that could be opened, and v3 of that number is DEF. This is the recursion of the authors' \
+                step-ahead code with a random mask, on one worker (--workers 1) exactly a coordinate-wise mixture of the \
+                path of SGD; no claim of the paper is pinned to it. With compress=topk the mask takes the coordinates that \
+                lag most.",
+    },
+    Row {
         name: "saef",
         about: "scaled sign both ways; gradients are taken a whole residual ahead",
         paper: "SAEF, arXiv 2008.05823 (AAAI 2021)",

@@ -8,6 +8,7 @@ mod ridge;
 mod rows;
 mod sparse;
 mod stage;
+mod valley;
 
 pub use chain::Chain;
 pub use logistic::Logistic;
@@ -17,6 +18,7 @@ pub use ridge::Ridge;
 pub use rows::{Deal, Rows};
 pub use sparse::{Example, Made, SparseRows};
 pub use stage::{Back, Flow, Piece, Stage};
+pub use valley::Valley;
 
 use std::ops::Range;
 

@@ -1,6 +1,5 @@
 // The data, and the colours of its groups: runs that differ only in their seeds.
 
-const data = JSON.parse(byId("data").textContent);
 const runs = data.runs;
 const groups = data.groups.map((group, at) => ({ ...group, at, runs: group.runs.map((r) => runs[r]) }));
 const hidden = new Set();

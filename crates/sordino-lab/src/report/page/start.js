@@ -24,10 +24,15 @@ if (groups.every((g) => g.runs.length < 2)) byId("seeds").parentElement.hidden =
 
 showTheme();
 drawHead();
-drawNotes();
-drawTable();
-drawControls();
-drawCharts();
-drawTime();
-drawLedger();
-drawFoot();
+drawChapters();
+if (runs.length) {
+  drawNotes();
+  drawTable();
+  drawControls();
+  drawCharts();
+  drawTime();
+  drawLedger();
+  drawFoot();
+} else {
+  for (const section of document.querySelectorAll("main > section:not(#chapters)")) section.hidden = true;
+}

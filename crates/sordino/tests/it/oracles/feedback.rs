@@ -5,16 +5,17 @@ use std::sync::Arc;
 use sordino::base::{Stream, Use};
 use sordino::testing::Trial;
 
-use super::{SEED, compare, cosine, farthest, library, models, problems};
+use super::{ROUNDING, SEED, compare, cosine, farthest, library, models, problems};
 use crate::oracle::{
     compress::{block, scaled_sign, top_k, top_k_per_tensor},
     cut::Cut,
     def, ef_sgd,
     ef_sgd::Down,
+    inner::Inner,
     problem::{Compressor, Logistic, Noise, Problem, Quadratics, Rate},
-    saef,
+    saef, sync_sgd,
 };
-use crate::worlds::{Posed, row, wide};
+use crate::worlds::{Posed, Shared, row, wide};
 
 const STEPS: u64 = 80;
 const OPTIM: &str = "optim=sgd(rate=0.02, momentum=0.9, decay=0.001, schedule=cosine)";
@@ -143,6 +144,40 @@ fn detached_error_feedback_with_one_block_a_tensor() {
             assert!(evaluated.iter().all(|e| *e == evaluated[0]));
             compare("def, judged", &evaluated[2], &oracle(0.3, SEED).evaluated, &[oracle(0.3, SEED).x]);
         }
+    }
+}
+
+/// On one worker every coordinate of x is where plain momentum SGD had it when the coordinate was last drawn.
+#[test]
+fn a_residual_mixture_takes_over_coordinates_of_the_path_of_sgd() {
+    let rate = cosine(0.02, 0, STEPS);
+    let alone: [Shared; 2] = [
+        Arc::new(Quadratics::scattered(1, 144, Noise::Normal(0.2))),
+        Arc::new(Logistic::waves(1, 12, 144, 1e-2, Some(3))),
+    ];
+    for problem in alone {
+        let task = Posed::whole(problem.clone());
+        let walk = |momentum| {
+            let inner = Inner::Sgd { momentum, decay: 1e-3 };
+            let settings = sync_sgd::Settings { rate: &rate, inner };
+            sync_sgd::trajectory(&*problem, &settings, STEPS as usize)
+        };
+        let ranks = library("residual-mixture", &[OPTIM], &task, STEPS, STEPS);
+        let found: Vec<Vec<f64>> = ranks[0].models().iter().map(|m| wide(m)).collect();
+        // Coordinates that are neither where they were nor where the walk is, and how many are taken over a round.
+        let strangers = |walk: &[Vec<f64>]| {
+            let (mut strangers, mut taken) = (0, Vec::new());
+            for t in 1..found.len() {
+                let moved: Vec<usize> = (0..144).filter(|j| found[t][*j] != found[t - 1][*j]).collect();
+                strangers += moved.iter().filter(|j| (found[t][**j] - walk[t][**j]).abs() > ROUNDING).count();
+                taken.push(moved.len());
+            }
+            (strangers, taken)
+        };
+        let (none, taken) = strangers(&walk(0.9));
+        assert_eq!(none, 0);
+        assert!(taken.iter().all(|n| (13..=14).contains(n)), "a tenth of 144: {taken:?}");
+        assert!(strangers(&walk(0.89)).0 > 500, "another walk is told apart");
     }
 }
 
