@@ -107,8 +107,8 @@ pub fn page(title: &str, runs: &[RunView]) -> Result<String> {
 
 /// The frame with everything in its holes.
 fn fill(title: &str, data: &serde_json::Value) -> Result<String> {
-    let data = serde_json::to_string(data)
-        .map_err(|e| Error::data(format!("the runs cannot be written into a page: {e}")))?;
+    let data =
+        serde_json::to_string(data).map_err(|e| Error::data(format!("the runs cannot be written into a page: {e}")))?;
     let [license, library] = LIBRARY;
     let script = format!("/*\n{license}*/\n{library}\n(() => {{\n\"use strict\";\n{}\n}})();", SCRIPT.join("\n"));
     let holes: [(&str, &str); 4] = [
@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn a_book_holds_its_chapters_and_one_may_be_words_alone() {
-        let told = Chapter { title: "</script>".into(), verdict: "holds".into(), lines: vec!["a".into()], runs: Vec::new() };
+        let told =
+            Chapter { title: "</script>".into(), verdict: "holds".into(), lines: vec!["a".into()], runs: Vec::new() };
         let drawn = Chapter { title: "qsr".into(), runs: vec![run("qsr", 0)], ..told.clone() };
         let page = book("claims", &[told, drawn]).unwrap();
         assert_eq!(page.matches("</script>").count(), 2);
