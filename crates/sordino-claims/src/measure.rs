@@ -235,7 +235,8 @@ fn judged(condition: &Condition, values: &BTreeMap<(String, String), Vec<f64>>) 
     };
     let (left, right, is) = condition.judge(of);
     let shown = |values: &[f64]| match spread(values) {
-        s if s > 0.0 && s.is_finite() => format!("{} ± {}", short(mean(values)), short(s)),
+        // Constants are no less constant for their rounding.
+        s if s > 1e-12 * mean(values).abs() && s.is_finite() => format!("{} ± {}", short(mean(values)), short(s)),
         _ => short(mean(values)),
     };
     let sign = if condition.at_most.is_some() { "≤" } else { "≥" };
