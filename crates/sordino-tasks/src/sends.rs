@@ -1,12 +1,11 @@
 //! What a method sends, in words: what, as what, when, by what way.
 
 use sordino::grammar::{Element, Value};
-use sordino::recipe::{AXES, Recipe, Row};
+use sordino::recipe::{AXES, Row};
 use sordino::{Error, Result};
 
 /// What a named row sends, in words.
 pub fn sends(row: &Row) -> Result<String> {
-    let recipe = Recipe::named(row.name)?;
     let of = |axis: &str| -> Result<Element> {
         let neutral = AXES.iter().find(|a| a.name == axis).map(|a| a.neutral);
         let neutral = neutral.ok_or_else(|| Error::request(format!("there is no axis {axis}")))?;
@@ -29,10 +28,9 @@ pub fn sends(row: &Row) -> Result<String> {
         _ => format!("as `{compress}`"),
     };
     let number = schedule.positional.first().or_else(|| schedule.named.values().next());
+    let served = ["buffered", "first_b"].contains(&of("participation")?.name.as_str());
     let when = match (schedule.name.as_str(), number) {
-        _ if recipe.participation()?.served().is_some() && schedule == Element::word("constant") => {
-            "whenever a worker is done".to_owned()
-        }
+        _ if served && schedule == Element::word("constant") => "whenever a worker is done".to_owned(),
         ("constant", None) => "every step".to_owned(),
         ("constant", Some(Value::Number(every))) => format!("every {every} steps"),
         ("epochs", _) => "after a pass over the worker's rows".to_owned(),

@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::{GENERATED, claims, word};
 use crate::Failure;
 
+/// Characters of a line.
+const WIDTH: usize = 120;
+
 const PAGE: &str = include_str!("choosing.in.md");
 
 /// The page with every figure in its place.
@@ -20,7 +23,48 @@ pub fn page(tally: &Value) -> Result<String, Failure> {
         rest = after;
     }
     text.push_str(rest);
-    Ok(text)
+    Ok(wrapped(&text))
+}
+
+/// Paragraphs and items at the width of the other pages, whatever their figures have grown to.
+fn wrapped(text: &str) -> String {
+    let (mut out, mut words, mut indent) = (String::new(), Vec::new(), "");
+    for line in text.lines().chain([""]) {
+        let begins = line.is_empty() || line.starts_with(['#', '<', '-']);
+        if begins && !words.is_empty() {
+            lines(&mut out, &words, indent);
+            words.clear();
+        }
+        if line.is_empty() || line.starts_with(['#', '<']) {
+            out.push_str(line);
+            out.push('\n');
+        } else {
+            if words.is_empty() {
+                indent = if line.starts_with('-') { "  " } else { "" };
+            }
+            words.extend(line.split_whitespace());
+        }
+    }
+    format!("{}\n", out.trim_end())
+}
+
+/// Words in lines, all but the first behind an indent.
+fn lines(out: &mut String, words: &[&str], indent: &str) {
+    let mut width = 0;
+    for (at, word) in words.iter().enumerate() {
+        let long = word.chars().count();
+        if at > 0 && width + 1 + long > WIDTH {
+            out.push('\n');
+            out.push_str(indent);
+            width = indent.len();
+        } else if at > 0 {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += long;
+    }
+    out.push('\n');
 }
 
 fn figure(tally: &Value, hole: &str) -> Result<String, Failure> {

@@ -18,7 +18,8 @@ measures all of them again, `sordino claims NAME` one.
 /// The page.
 pub fn page(rows: &Value, tally: &Value) -> String {
     let rows: Vec<&Value> = rows.as_array().into_iter().flatten().collect();
-    let mut text = format!("{GENERATED}# Methods\n\nEvery method is a row of choices; axes it does not name are neutral.\n");
+    let mut text =
+        format!("{GENERATED}# Methods\n\nEvery method is a row of choices; axes it does not name are neutral.\n");
     text.push_str("`sordino run NAME --task TASK` runs one, `--set axis.key=value` changes any choice.\n\n");
     text.push_str(HOW);
     let _ = writeln!(text, "{}\n", counts(tally));

@@ -58,11 +58,7 @@ fn cell(text: &str) -> String {
 fn documents() -> Result<[(&'static str, String); 3], Failure> {
     let tally = claims::tally()?;
     let rows = listing("methods")?;
-    Ok([
-        ("methods.md", methods::page(&rows, &tally)),
-        ("choosing.md", choosing::page(&tally)?),
-        ("axes.md", axes()?),
-    ])
+    Ok([("methods.md", methods::page(&rows, &tally)), ("choosing.md", choosing::page(&tally)?), ("axes.md", axes()?)])
 }
 
 fn axes() -> Result<String, Failure> {
