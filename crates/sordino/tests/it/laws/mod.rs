@@ -84,6 +84,10 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
         ],
         &["local=dual", "aggregate=sum", "participation=sampled(2, clients=5)", "exchange=star", "schedule.every=5"],
         &["aggregate=sum(0.25)", "compress=powersgd(1)", "feedback=residual", "exchange=reduce"],
+        &["compress=sign", "feedback=residual(lambda=0.5)", "exchange=two_phase"],
+        &["payload=gradient", "compress=topk(0.1)", "feedback=ef21", "exchange=two_phase"],
+        &["aggregate=median", "compress=qsgd(scope=bucket(20))", "exchange=two_phase(piece=30)"],
+        &["aggregate=weighted", "compress=half", "feedback=residual", "exchange=two_phase(down=terngrad, piece=9)"],
     ];
     // Rows as a run would meet them: momentum where the row leaves it open, a rate that anneals for the rule that needs it.
     let of = |name: &'static str| -> &'static [&'static str] {
