@@ -3,6 +3,7 @@
 mod chunked;
 mod dual;
 mod federated;
+mod late;
 mod piped;
 mod private;
 mod served;
@@ -80,6 +81,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     piped::check(recipe, &refuse)?;
     federated::check(recipe, &*memory, &refuse)?;
     served::check(recipe, payload, &*memory, &refuse)?;
+    late::check(recipe, &refuse)?;
     private::check(recipe, class, &refuse)
 }
 
