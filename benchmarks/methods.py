@@ -5,11 +5,14 @@ travels), `local` (nothing does). What a step of a kind costs is measured on sha
 target is counted in unshaped runs.
 """
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import nn
+
+from hosts import address
 
 __all__ = ["build"]
 
@@ -33,6 +36,9 @@ class Alone:
     def ledger(self):
         """Bytes that the method says this rank has sent; none where it does not say."""
         return None
+
+    def close(self):
+        """Lets go of what it holds beside the process group."""
 
 
 class Parallel(Alone):
@@ -83,16 +89,71 @@ class PostLocal(Parallel):
         # The averager's first meeting follows the first local step.
         return "sync" if past < 0 else ("meet" if past % self.period == 0 else "local")
 
-    @contextmanager
     def agreed(self):
-        kept = [p.detach().clone() for p in self.model.parameters()]
-        with torch.no_grad():
-            for p in self.model.parameters():
-                dist.all_reduce(p)
-                p.div_(dist.get_world_size())
-            yield self.model
-            for p, value in zip(self.model.parameters(), kept):
-                p.copy_(value)
+        return mean_of(self.model)
+
+
+@contextmanager
+def mean_of(model):
+    """The mean of all ranks' parameters, lent for a while."""
+    kept = [p.detach().clone() for p in model.parameters()]
+    with torch.no_grad():
+        for p in model.parameters():
+            dist.all_reduce(p)
+            p.div_(dist.get_world_size())
+        yield model
+        for p, value in zip(model.parameters(), kept):
+            p.copy_(value)
+
+
+class TorchFt(Alone):
+    """torchft's LocalSGD and DiLoCo: every worker is a replica group of one, the first host has the lighthouse."""
+
+    PORT = 29600
+
+    def __init__(self, model, optimizer, job):
+        from torchft import Manager, ProcessGroupGloo
+        from torchft.coordination import LighthouseServer
+        from torchft.local_sgd import DiLoCo, LocalSGD
+
+        super().__init__(model, optimizer)
+        self.made, self.period, self.open = 0, job["period"], ExitStack()
+        rank, ranks = dist.get_rank(), dist.get_world_size()
+        # Nothing of the job before may answer.
+        TorchFt.PORT += 1
+        port, mine, first = TorchFt.PORT, address(rank), address(0)
+        if rank == 0:
+            lighthouse = LighthouseServer(bind=f"0.0.0.0:{port}", min_replicas=ranks, join_timeout_ms=10000)
+            self.open.callback(lighthouse.shutdown)
+        dist.barrier()
+        store = dist.TCPStore(mine, 0, is_master=True, wait_for_workers=False)
+        # Everybody begins from the same seed, so nobody has to fetch the model.
+        manager = Manager(
+            ProcessGroupGloo(timeout=timedelta(seconds=120)), model.load_state_dict, model.state_dict, ranks,
+            use_async_quorum=False, init_sync=False, rank=0, world_size=1, store_addr=mine, store_port=store.port,
+            hostname=mine, lighthouse_addr=f"http://{first}:{port}", replica_id=f"replica_{rank}",
+            timeout=timedelta(seconds=120), quorum_timeout=timedelta(seconds=600),
+        )  # fmt: skip
+        self.open.callback(lambda: manager.shutdown(wait=False))
+        if job["method"]["outer"]:
+            outer = torch.optim.SGD(model.parameters(), lr=0.7, momentum=0.9, nesterov=True)
+            local = DiLoCo(manager, [model], optimizer, outer, sync_every=self.period)
+        else:
+            local = LocalSGD(manager, model, optimizer, sync_every=self.period)
+        self.open.enter_context(local)
+        self.store, self.manager = store, manager
+
+    def step(self):
+        # Their hook on the optimizer counts the steps and meets.
+        self.optimizer.step()
+        self.made += 1
+        return "meet" if self.made % self.period == 0 else "local"
+
+    def agreed(self):
+        return mean_of(self.model)
+
+    def close(self):
+        self.open.close()
 
 
 class Ours(Alone):
@@ -126,7 +187,7 @@ class Ours(Alone):
         return self.optimizer.session.bytes_sent
 
 
-FAMILIES = {"alone": Alone, "parallel": Parallel, "post-local": PostLocal, "sordino": Ours}
+FAMILIES = {"alone": Alone, "parallel": Parallel, "post-local": PostLocal, "torchft": TorchFt, "sordino": Ours}
 
 
 def build(model, optimizer, job):

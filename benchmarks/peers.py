@@ -1,12 +1,11 @@
 """Peers that are tried: what their documentation shows, on four hosts and a small network. One process of each rank.
 
-    RANK=0 WORLD_SIZE=4 MASTER_ADDR=... MASTER_PORT=... python peers.py local_sgd
+    RANK=0 WORLD_SIZE=4 MASTER_ADDR=... MASTER_PORT=... python peers.py onebit_adam
 """
 
 import os
 import sys
 import time
-from datetime import timedelta
 
 import torch
 from torch import nn
@@ -23,48 +22,6 @@ def network():
 def loss_of(model):
     x = torch.randn(16, 32)
     return nn.functional.cross_entropy(model(x), x[:, :10].argmax(1))
-
-
-def manager(state):
-    """torchft's: a lighthouse on the first host, a group of one process on every host."""
-    from torch.distributed import TCPStore
-    from torchft import Manager, ProcessGroupGloo
-    from torchft.coordination import LighthouseServer
-
-    mine = os.environ["HOST_ADDR"]
-    if RANK == 0:
-        state["lighthouse"] = LighthouseServer(bind="[::]:29510", min_replicas=RANKS, join_timeout_ms=10000)
-    else:
-        time.sleep(2)
-    state["store"] = TCPStore(mine, 29520, is_master=True, wait_for_workers=False)
-    model = state["model"]
-    return Manager(
-        pg=ProcessGroupGloo(timeout=timedelta(seconds=60)), min_replica_size=RANKS, use_async_quorum=False,
-        load_state_dict=model.load_state_dict, state_dict=model.state_dict,
-        rank=0, world_size=1, store_addr=mine, store_port=29520, hostname=mine, replica_id=f"replica_{RANK}",
-        lighthouse_addr=f"http://{HOST}:29510",
-    )  # fmt: skip
-
-
-def local_sgd():
-    from torchft.local_sgd import LocalSGD
-
-    state = {"model": network()}
-    model, held = state["model"], manager(state)
-    opt = torch.optim.SGD(model.parameters(), lr=0.1)
-    with LocalSGD(held, model, opt, sync_every=EVERY):
-        return train(model, opt, lambda: f"{held.current_step()} meetings of {held.num_participants()}")
-
-
-def diloco():
-    from torchft.local_sgd import DiLoCo
-
-    state = {"model": network()}
-    model, held = state["model"], manager(state)
-    opt = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    outer = torch.optim.SGD(model.parameters(), lr=0.7, momentum=0.9, nesterov=True)
-    with DiLoCo(held, [model], opt, outer, sync_every=EVERY):
-        return train(model, opt, lambda: f"{held.current_step()} meetings of {held.num_participants()}")
 
 
 def onebit_adam():

@@ -31,10 +31,11 @@ TARGET = ROOT / "target" / "benchmarks"
 PYTHON = ROOT / "target" / "sordino-python" / "python" / "bin" / "python"
 ASK = (
     "import json, hashlib, torch, sordino, sordino._sordino as library\n"
+    "from importlib.metadata import version\n"
     "from pathlib import Path\n"
     "files = sorted(Path(sordino.__file__).parent.rglob('*.py')) + [Path(library.__file__)]\n"
     "build = hashlib.sha256(b''.join(file.read_bytes() for file in files)).hexdigest()[:16]\n"
-    "print(json.dumps({'torch': torch.__version__, 'sordino': sordino.__version__, 'build': build}))"
+    "print(json.dumps({'torch': torch.__version__, 'sordino': version('sordino'), 'build': build}))"
 )
 
 
@@ -69,7 +70,10 @@ def measure(options):
     told = subprocess.run([options.python, "-c", ASK], check=True, capture_output=True, text=True).stdout
     versions = json.loads(told.splitlines()[-1])
     subprocess.run([options.python, Path(__file__).parent / "data.py", TARGET / "data"], check=True)
-    with Hosts(plan.workers) as hosts, Pool(hosts, options.python, TARGET / "data", folder / "workers.log") as pool:
+    # Its methods fail, and are told of, where it cannot be installed.
+    python, broken = tried.environment(options.python, TARGET, "torchft")
+    python = options.python if broken else python
+    with Hosts(plan.workers) as hosts, Pool(hosts, python, TARGET / "data", folder / "workers.log") as pool:
         bench = Bench(plan, pool, folder / "measurements.jsonl", versions["build"])
         paces, reached, wholes = bench.run()
         pool.stop()

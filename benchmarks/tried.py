@@ -10,12 +10,10 @@ from pathlib import Path
 
 from hosts import DEVICE, address
 
-__all__ = ["PEERS", "all_of_them", "last_words"]
+__all__ = ["PEERS", "all_of_them", "environment", "last_words"]
 
 HERE = Path(__file__).parent
 PEERS = {
-    "torchft LocalSGD": ("torchft", "local_sgd"),
-    "torchft DiLoCo": ("torchft", "diloco"),
     "DeepSpeed 1-bit Adam": ("deepspeed", "onebit_adam"),
     "hivemind": ("hivemind", "hivemind_averager"),
 }
@@ -27,12 +25,13 @@ def all_of_them(hosts, python, target):
     return [{"name": name, **_try(hosts, python, target, *peer)} for name, peer in PEERS.items()]
 
 
-def _try(hosts, python, target, package, example):
-    environment = target / f"peer-{package}"
-    own = environment / "bin" / "python"
-    if not (environment / "installed.txt").exists():
+def environment(python, target, package):
+    """The interpreter of an environment that has a package on top of another interpreter's, and what pip said if not."""
+    folder = target / f"with-{package}"
+    own = folder / "bin" / "python"
+    if not (folder / "installed.txt").exists():
         print(f"installing {package}", flush=True)
-        subprocess.run([python, "-m", "venv", "--clear", environment], check=True)
+        subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
         ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
         base, here = (
             subprocess.run([which, "-c", ask], check=True, capture_output=True, text=True).stdout.strip()
@@ -42,8 +41,15 @@ def _try(hosts, python, target, package, example):
         pip = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]
         done = subprocess.run(pip, capture_output=True, text=True)
         if done.returncode:
-            return {"version": None, "runs": False, "said": "pip: " + last_words(done.stderr)}
-        (environment / "installed.txt").write_text(package)
+            return own, "pip: " + last_words(done.stderr)
+        (folder / "installed.txt").write_text(package)
+    return own, None
+
+
+def _try(hosts, python, target, package, example):
+    own, broken = environment(python, target, package)
+    if broken is not None:
+        return {"version": None, "runs": False, "said": broken}
     ask = f"from importlib.metadata import version; print(version('{package}'))"
     version = subprocess.run([own, "-c", ask], capture_output=True, text=True).stdout.strip() or None
     print(f"trying {package} {example}", flush=True)

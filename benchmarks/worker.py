@@ -54,6 +54,7 @@ class Worker:
         dist.init_process_group(
             "gloo", store=store, rank=self.rank, world_size=self.ranks, timeout=timedelta(seconds=300)
         )
+        run = None
         try:
             run = Run(self.problem(job["network"]), job)
             if job["purpose"] == "pace":
@@ -65,6 +66,8 @@ class Worker:
             self.wait()
             return run.reach()
         finally:
+            if run is not None:
+                run.method.close()
             dist.destroy_process_group()
 
     def wait(self):
