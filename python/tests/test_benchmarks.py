@@ -1,0 +1,154 @@
+"""The benchmark's arithmetic, plan and page; measuring needs root and an hour and is not for here."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("tomllib")
+HERE = Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(HERE))
+
+import document  # noqa: E402
+import hosts  # noqa: E402
+import plan as plans  # noqa: E402
+import results  # noqa: E402
+from plan import Case  # noqa: E402
+
+
+def test_the_plan_is_whole_and_every_method_has_the_same_grid():
+    plan = plans.read()
+    for network in plan.networks:
+        for method in plan.compared():
+            grid = plan.grid(network, method)
+            assert len(grid) == 3 * len(plan.periods(method)) and len(plan.periods(method)) in (1, 3)
+            assert len(plan.rates(network, method)) == 3
+            # What talks least comes first, for `cap`.
+            periods = plan.periods(method)
+            assert sorted(periods, reverse=plan.methods[method].get("hook") != "powersgd") == periods
+
+
+def test_a_plan_that_contradicts_itself_is_refused():
+    settings = json.loads(json.dumps(plans.read().settings))
+    settings["networks"]["cnn"]["measure"] = "speed"
+    with pytest.raises(ValueError, match="measured by `speed`"):
+        plans.Plan(settings)
+    settings = json.loads(json.dumps(plans.read().settings))
+    settings["networks"]["lstm"]["optimizer"] = "rprop"
+    with pytest.raises(ValueError, match="no rates for `rprop`"):
+        plans.Plan(settings)
+
+
+def test_a_key_knows_all_that_a_measurement_depends_on_and_nothing_else():
+    plan = plans.read()
+    case = Case("lstm", "qsr", 1, 16)
+    job = plan.job(case, "reach", seed=0)
+    key = plan.key(job, None, "build")
+    assert key == plan.key(plan.job(case, "reach", seed=0, limit=40), None, "build")
+    assert key != plan.key(plan.job(case, "reach", seed=1), None, "build")
+    assert key != plan.key(job, "10mbit", "build") and key != plan.key(job, None, "another build")
+    theirs = plan.job(Case("lstm", "ddp", 1, 1), "pace")
+    assert plan.key(theirs, None, "build") == plan.key(theirs, None, "another build")
+
+
+def test_a_curve_meets_its_target_between_two_evaluations():
+    assert results.crossing([[10, 3.0], [20, 2.0], [30, 1.0]], 1.5, "loss") == 25
+    assert results.crossing([[10, 0.5], [20, 0.7]], 0.6, "accuracy") == pytest.approx(15)
+    assert results.crossing([[10, 0.9]], 0.6, "accuracy") == 10
+    assert results.crossing([[10, 3.0], [20, 2.0]], 1.5, "loss") is None
+    assert results.crossing([[10, math.nan]], 1.5, "loss") is None
+
+
+def answer(sent):
+    kinds = {"local": {"count": 8, "seconds": 0.8, "sent": 0}, "meet": {"count": 2, "seconds": 1.0, "sent": sent}}
+    return {"kinds": kinds, "seconds": 1.8, "sent": sent, "ledger": sent - 10}
+
+
+def test_time_to_target_is_steps_of_every_kind_times_their_seconds():
+    measured = results.agree([answer(100), answer(300)])
+    assert results.pace(measured) == pytest.approx(0.18)
+    run = {"curve": [[50, 2.0], [100, 1.0]], "kinds": {"local": 90, "meet": 10}}
+    kinds = results.spent(run, 1.5, "loss")
+    assert kinds == {"local": 67.5, "meet": 7.5}
+    assert results.seconds_of(kinds, measured) == pytest.approx(67.5 * 0.1 + 7.5 * 0.5)
+    assert results.bytes_of(kinds, measured) == pytest.approx(7.5 * 100)
+    assert results.seconds_of(None, measured) == math.inf
+    # A kind that the shaped steps did not see counts as their mean.
+    assert results.seconds_of({"sync": 10}, measured) == pytest.approx(1.8)
+
+
+def test_the_ceiling_is_what_steps_without_talk_would_gain():
+    alone = {"kinds": {"local": {"count": 10, "seconds": 0.1}}, "seconds": 1.0}
+    dense = {"kinds": {"sync": {"count": 10, "seconds": 0.5}}, "seconds": 5.0}
+    assert results.ceiling(alone, dense) == pytest.approx(5)
+    assert results.ceiling(dense, alone) == 1
+
+
+def test_a_case_is_worth_no_more_steps_than_one_that_talks_no_more():
+    grid = [Case("cnn", "qsr", rate, period) for period in (48, 16, 4) for rate in (1, 0, 2)]
+    reached = {grid[0]: 200.0, grid[1]: None, grid[3]: 150.0}
+    assert plans.cap(grid[2], reached, grid) == 200
+    assert plans.cap(grid[4], reached, grid) == 150
+    assert plans.cap(grid[6], reached, grid) == 150
+    # What talks less may need more steps and be sooner all the same.
+    assert plans.cap(grid[2], {grid[3]: 150.0}, grid) is None
+
+
+def test_links_are_read_and_buckets_hold_no_message():
+    assert hosts.rate_of("10mbit") == 1e7 and hosts.rate_of("1gbit") == 1e9
+    assert hosts.bucket("10mbit") == 3200 and hosts.bucket("1gbit") == 125000
+    with pytest.raises(ValueError, match="no rate of a link"):
+        hosts.rate_of("fast")
+
+
+def found():
+    """Results of two methods on the quick plan's networks."""
+    plan = plans.quick(plans.read())
+    link = plan.links[0]
+
+    def row(seconds, sent):
+        case = {"period": 4, "rate": 0.1, "steps": [20.0], "step": 0.1, "seconds": [seconds], "bytes": [sent]}
+        grid = [{"period": 4, "rate": 0.1, "steps": 20.0}, {"period": 4, "rate": 0.2, "steps": None}]
+        return {"links": {link: case}, "grid": grid, "wire": {"period": 4, "sent": [110, 130], "ledger": [100, 120]}}
+
+    lost = {"links": {}, "grid": [{"period": 4, "rate": 0.1, "steps": None}], "wire": None}
+    network = {
+        "compute": 0.05,
+        "links": {link: {"ceiling": 4.0}},
+        "methods": {"ddp": row(40.0, 6e6), "qsr": row(10.0, 1e6), "celgc": lost},
+    }
+    return {
+        "date": "2030-01-01",
+        "minutes": 1.0,
+        "machine": "a processor, 2 cores, 4 GiB",
+        "versions": {"kernel": "6", "python": "3", "torch": "2", "sordino": "0", "commit": None},
+        "plan": plan.settings,
+        "networks": {name: network for name in plan.networks},
+        "whole": {"qsr": {"foretold": 10.0, "found": 11.0, "steps": 20.0}},
+        "failed": {"steps of x": "RuntimeError: no"},
+        "tried": [{"name": "peer", "version": None, "runs": False, "said": "ImportError: a | b"}],
+    }
+
+
+def test_the_page_shows_what_wins_and_what_loses(tmp_path):
+    told = json.loads(json.dumps(found()))
+    document.write(told, tmp_path / "benchmarks.md")
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert "| `qsr` | **10.0** (4.0x; 4, 0.1, 20) |" in page and "| `celgc` | - |" in page
+    assert "| *ceiling over DDP, fp32* | 4.00x |" in page
+    assert "| 0.9 of the ceiling over DDP | lstm, 100 Mbit/s | 1.00 | yes |" in page
+    assert "| `qsr` | 10.0 s | 11.0 s | 1.10 |" in page
+    assert "`ImportError: a \\| b`" in page and "RuntimeError: no" in page
+    assert "kernel / ledger" in page and "| 1.091 |" in page
+    picture = (tmp_path / "benchmarks.svg").read_text()
+    assert picture.startswith("<svg") and "10.0 s" in picture and "target not met" in picture
+
+
+def test_a_goal_that_is_missed_is_told():
+    told = found()
+    for network in told["networks"].values():
+        network["methods"]["qsr"]["links"]["100mbit"] |= {"seconds": [50.0], "bytes": [5e6]}
+    rows = document.goals(told)
+    assert rows and not any(met for *_, met in rows)
