@@ -81,6 +81,9 @@ pub fn train(
     progress::listen(true);
     planned.plan.out = Some(folder.to_path_buf());
     planned.plan.header.label.clone_from(&planned.label);
+    if let Some(told) = planned.told.as_ref().filter(|_| !quiet) {
+        say!("{told}");
+    }
     let line = Line::new(&planned.label, width, quiet);
     let ended = crew.train(&planned, &line).map_err(blamed)?;
     let s = &ended.summary;

@@ -60,6 +60,8 @@ pub struct Planned {
     pub plan: Plan,
     /// The task.
     pub made: Made,
+    /// What was chosen by numbers of bytes, in a sentence.
+    pub told: Option<String>,
 }
 
 /// Plans one run of `method` (a row, a recipe file, or either followed by its own choices) for one seed.
@@ -123,11 +125,10 @@ pub fn plan(method: &str, wish: &Wish, seed: u64) -> anyhow::Result<Planned> {
     let made = entry.make(recipe.choice("task")?, recipe.choice("partition")?, clients, seed, data.as_ref(), 0)?;
     let mut workload = made.task.workload(clients, seed)?;
     recipe.suits(&mut *workload)?;
-    // Some rates depend on how many parameters there are; where the network is cut is settled.
-    let placement = recipe.choice("placement")?.clone();
-    recipe = open;
-    recipe.choose("placement", &placement)?;
-    recipe.resolve(&Defaults { parameters: workload.layout().len(), ..entry.defaults.clone() })?;
+    // Some rates, and how ranks meet, depend on how many parameters there are; where the network is cut is settled.
+    let defaults = Defaults { parameters: workload.layout().len(), ranks: clients, ..entry.defaults.clone() };
+    let told;
+    (recipe, told) = settled(&open, recipe.choice("placement")?, &defaults)?;
     let held: Vec<f32> = (0..clients as u64).map(|client| workload.rows(client) as f32).collect();
 
     let given_steps = wish.steps.map_or_else(|| from_file("steps", STEPS), |n| Ok(Some(n)))?;
@@ -169,7 +170,16 @@ pub fn plan(method: &str, wish: &Wish, seed: u64) -> anyhow::Result<Planned> {
         environment: environment(),
         cores: cores(),
     };
-    Ok(Planned { label, plan, made })
+    Ok(Planned { label, plan, made, told })
+}
+
+/// The recipe with every `auto` replaced that does not wait for the length of the run, and what is to be told of that.
+fn settled(open: &Recipe, placement: &Element, defaults: &Defaults) -> anyhow::Result<(Recipe, Option<String>)> {
+    let mut recipe = open.clone();
+    recipe.choose("placement", placement)?;
+    recipe.resolve(defaults)?;
+    let told = recipe.told_of_meeting(open, defaults)?;
+    Ok((recipe, told))
 }
 
 /// How many workers there are: as many as asked for, or as a launcher has started.
@@ -204,7 +214,7 @@ pub fn remade(mut plan: Plan) -> anyhow::Result<Planned> {
     }
     plan.environment = environment();
     plan.cores = cores();
-    Ok(Planned { label: plan.header.label.clone(), plan, made })
+    Ok(Planned { label: plan.header.label.clone(), plan, made, told: None })
 }
 
 /// The words of a method: at spaces outside parentheses, so that `krum(3, best=2)` is one.

@@ -10,6 +10,9 @@
 //! # Contract
 //! Every rank has one voice. Any compressor, any aggregator. Every rank sends and receives N − 1 messages. The neutral element.
 //!
+//! A vector of more than `piece` entries goes in as many messages as there are pieces, where that changes nothing of what
+//! is said: each is sent as soon as it is coded.
+//!
 //! # When it helps, when it hurts
 //! Right for few workers and strong codes: nothing is decoded and encoded again on the way. Grows with N.
 //!
@@ -19,41 +22,75 @@
 //! # Deviations from the paper
 //! None.
 
-use super::{Exchange, Talk, Voice, refuse_unfinite};
+use super::chunks::Chunks;
+use super::{Exchange, PIECE, Talk, Voice, around, refuse_unfinite};
 use crate::base::{Reader, Result, Writer};
 use crate::compress::Coding;
-use crate::fabric::peers;
 
 /// All-gather.
-#[derive(Default)]
 pub struct Gather {
+    piece: usize,
+    chunks: Option<Chunks>,
     out: Writer,
     said: Vec<f32>,
     heard: Vec<u8>,
     decoded: Vec<f32>,
 }
 
+impl Default for Gather {
+    fn default() -> Self {
+        Self::in_pieces(PIECE)
+    }
+}
+
+impl Gather {
+    /// In pieces of so many entries.
+    pub fn in_pieces(piece: usize) -> Self {
+        Self {
+            piece: piece.max(1),
+            chunks: None,
+            out: Writer::new(),
+            said: Vec::new(),
+            heard: Vec::new(),
+            decoded: Vec::new(),
+        }
+    }
+
+    /// The pieces of this meeting, taken out so that codecs can be used beside them.
+    fn chunks(&mut self, talk: &Talk) -> Chunks {
+        match self.chunks.take() {
+            Some(chunks) if chunks.are_of(talk.layout, 1) => chunks,
+            _ => Chunks::whole(talk.layout, &*talk.compressor, self.piece),
+        }
+    }
+}
+
 impl Exchange for Gather {
     fn begin(&mut self, talk: &mut Talk, voice: Voice, given: &[f32], said: &mut [f32]) -> Result<()> {
         refuse_unfinite(given)?;
+        let (chunks, tag) = (self.chunks(talk), talk.across());
         let (stream, shared) = talk.streams(voice.client);
-        let coding = Coding { layout: talk.layout, stream: &stream, shared: &shared };
-        talk.frame.start(given.len(), &mut self.out);
-        let body = self.out.bytes().len();
-        talk.compressor.encode(given, &coding, &mut self.out)?;
-        talk.compressor.decode(&mut Reader::new(&self.out.bytes()[body..]), talk.layout, said)?;
-        self.out.seal(0);
-        let tag = talk.across();
-        for to in peers(talk.port) {
-            talk.port.send(to, &tag, self.out.bytes())?;
+        for piece in chunks.of(0) {
+            let (stream, shared) = (stream.from_part(piece.first_up), shared.from_part(piece.first_up));
+            let coding = Coding { layout: &piece.layout, stream: &stream, shared: &shared };
+            piece.start(talk.frame, piece.up, &mut self.out);
+            let body = self.out.bytes().len();
+            talk.compressor.encode(&given[piece.range.clone()], &coding, &mut self.out)?;
+            let said = &mut said[piece.range.clone()];
+            talk.compressor.decode(&mut Reader::new(&self.out.bytes()[body..]), &piece.layout, said)?;
+            self.out.seal(0);
+            for to in around(talk.port) {
+                talk.port.send(to, &tag, self.out.bytes())?;
+            }
         }
         self.said.clear();
         self.said.extend_from_slice(said);
+        self.chunks = Some(chunks);
         Ok(())
     }
 
     fn finish(&mut self, talk: &mut Talk, _: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
-        let tag = talk.across();
+        let (chunks, tag) = (self.chunks(talk), talk.across());
         let mut flags = talk.frame.flags;
         self.decoded.resize(agreed.len(), 0.0);
         talk.aggregator.begin(&talk.gathering(agreed.len()))?;
@@ -62,16 +99,20 @@ impl Exchange for Gather {
                 talk.aggregator.add(&self.said, talk.weight(from));
                 continue;
             }
-            talk.port.receive(from, &tag, &mut self.heard)?;
-            let (mut body, sent_flags) = talk.frame.open(from, agreed.len(), &self.heard)?;
-            talk.compressor.decode(&mut body, talk.layout, &mut self.decoded)?;
-            body.done()?;
-            talk.aggregator.add(&self.decoded, talk.weight(from));
-            if from == 0 {
-                flags = sent_flags;
+            for piece in chunks.of(0) {
+                talk.port.receive(from, &tag, &mut self.heard)?;
+                let (mut body, sent_flags) = piece.open(talk.frame, from, piece.up, &self.heard)?;
+                let decoded = &mut self.decoded[piece.range.clone()];
+                talk.compressor.decode(&mut body, &piece.layout, decoded)?;
+                body.done()?;
+                if from == 0 {
+                    flags = sent_flags;
+                }
             }
+            talk.aggregator.add(&self.decoded, talk.weight(from));
         }
         talk.aggregator.finish(agreed);
+        self.chunks = Some(chunks);
         Ok(flags)
     }
 }

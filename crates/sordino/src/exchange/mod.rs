@@ -1,5 +1,6 @@
 //! How agreement is reached: who sends what to whom so that every rank ends with the same aggregate.
 
+mod chunks;
 mod control;
 mod frame;
 mod gather;
@@ -14,7 +15,7 @@ pub use gather::Gather;
 pub use lying::{Attack, Lying};
 pub use reduce::{Average, Reduce, broadcast, everybodys};
 pub use star::{Star, invite, report_beside};
-pub use two_phase::{PIECE, TwoPhase};
+pub use two_phase::TwoPhase;
 
 use crate::aggregate::{Aggregator, Gathering};
 use crate::base::{Error, Former, Kind, Layout, Purpose, Result, State, Stream, Use, flat};
@@ -130,11 +131,16 @@ pub trait Exchange: Send {
 /// What builds an exchange once the way down is built by its caller.
 pub enum Plan {
     /// All messages to all ranks.
-    Gather,
+    Gather {
+        /// Entries of a piece.
+        piece: usize,
+    },
     /// Reduce-scatter and all-gather of a linear code.
     Reduce {
         /// By the engine's own collective instead of ours.
         engine: bool,
+        /// Entries of a piece.
+        piece: usize,
     },
     /// Through the server on rank 0, with a compressor and a feedback on the way down.
     Star {
@@ -152,33 +158,49 @@ pub enum Plan {
         /// Entries of a piece.
         piece: usize,
     },
-    /// `reduce` where compressor and aggregator are linear, else `gather`.
+    /// `reduce` where compressor and aggregator are linear, else `gather` or `two_phase`.
     Auto,
 }
+
+/// Entries of a piece, unless told: dense, four megabytes.
+pub const PIECE: usize = 1 << 20;
+
+/// What every exchange takes that sends a vector in pieces.
+const IN_PIECES: Key = Key {
+    name: "piece",
+    default: "1048576",
+    about: "entries of a piece: one travels while the next is coded; changes no bit",
+};
 
 /// Every element of the axis, in alphabetical order.
 pub const ENTRIES: &[&Entry<Plan>] = &[
     &Entry {
         name: "auto",
-        about: "reduce where compressor and aggregator are linear, else gather; written down once resolved",
+        about: "reduce where compressor and aggregator are linear, else gather or two_phase, whichever is fewer bytes a rank",
         keys: &[],
         build: |_| Ok(Plan::Auto),
     },
     &Entry {
         name: "gather",
         about: "every rank's message to every rank; right for few workers",
-        keys: &[],
-        build: |_| Ok(Plan::Gather),
+        keys: &[IN_PIECES],
+        build: |args| Ok(Plan::Gather { piece: args.count("piece", 1)? as usize }),
     },
     &Entry {
         name: "reduce",
         about: "rank r adds up chunk r and sends it back: 2(N-1)/N of the vector each way, linear codes only",
-        keys: &[Key {
-            name: "by",
-            default: "ranks",
-            about: "ranks: in rank order, the same bits on every fabric; engine: the all-reduce of the fabric's engine, in its order",
-        }],
-        build: |args| Ok(Plan::Reduce { engine: args.choice("by", &["ranks", "engine"])? == 1 }),
+        keys: &[
+            Key {
+                name: "by",
+                default: "ranks",
+                about: "ranks: in rank order, the same bits on every fabric; engine: the all-reduce of the fabric's engine, in its order",
+            },
+            IN_PIECES,
+        ],
+        build: |args| {
+            let engine = args.choice("by", &["ranks", "engine"])? == 1;
+            Ok(Plan::Reduce { engine, piece: args.count("piece", 1)? as usize })
+        },
     },
     &Entry {
         name: "star",
@@ -201,7 +223,7 @@ pub const ENTRIES: &[&Entry<Plan>] = &[
                 default: "auto",
                 about: "residual, ef21 or none of owners; auto: as workers have it, none where nothing is lost",
             },
-            Key { name: "piece", default: "1048576", about: "entries of a chunk that travel while others are coded" },
+            IN_PIECES,
         ],
         build: |args| {
             let (down, feedback) = (args.element("down")?.clone(), args.element("feedback")?.clone());

@@ -13,7 +13,8 @@
 //! # Contract
 //! Every rank has one voice. Needs a linear compressor and a linear aggregator; a code of two phases goes around twice. Every rank sends 2(N − 1)/N · 4d' bytes for a short vector of d'
 //! entries (plus a frame a message), the volume of a ring. Addition is in rank order in f32 with one division, so
-//! with `dense` the result equals `gather`'s bit for bit.
+//! with `dense` the result equals `gather`'s bit for bit. A chunk of more than `piece` entries goes in pieces: each is added
+//! up, and its sum sent back, while others travel.
 //!
 //! `by=engine` leaves the sum to the engine of the fabric (MPI's own collective) and divides once: equal to rounding, in
 //! the engine's order, so outside the promise that all fabrics give the same bits. Only the payload goes by it; weights
@@ -33,7 +34,7 @@ mod engine;
 
 use std::ops::Range;
 
-use super::{Exchange, Frame, Talk, Voice, refuse_unfinite};
+use super::{Exchange, Frame, PIECE, Talk, Voice, around, refuse_unfinite};
 use crate::aggregate::{Aggregator, Gathering, Mean};
 use crate::base::{Error, Purpose, Result, Stream, Writer, flat};
 use crate::compress::Coding;
@@ -98,6 +99,11 @@ impl Reduce {
         Self { engine: true, ..Self::default() }
     }
 
+    /// In pieces of so many entries.
+    pub fn in_pieces(piece: usize) -> Self {
+        Self { scatter: Scatter { piece: piece.max(1), ..Scatter::default() }, ..Self::default() }
+    }
+
     /// What is said before anybody is heard; an engine's collective begins when all have come to it.
     fn speak(&mut self, talk: &mut Talk, phase: usize) -> Result<()> {
         if self.engine {
@@ -118,20 +124,57 @@ impl Reduce {
 }
 
 /// The two halves of an all-reduce with a fixed order of addition.
-#[derive(Default)]
 struct Scatter {
+    piece: usize,
+    /// Numbers that the phases before have used.
+    used: usize,
     out: Writer,
     heard: Vec<u8>,
     part: Vec<f32>,
     mine: Vec<f32>,
 }
 
+impl Default for Scatter {
+    fn default() -> Self {
+        let (out, heard) = (Writer::new(), Vec::new());
+        Self { piece: PIECE, used: 0, out, heard, part: Vec::new(), mine: Vec::new() }
+    }
+}
+
 fn chunk(len: usize, rank: usize, size: usize) -> Range<usize> {
     len * rank / size..len * (rank + 1) / size
 }
 
+/// How the chunks of a vector of `len` entries are cut into as many pieces each, and what messages about them are numbered.
+#[derive(Clone, Copy)]
+struct Cut {
+    len: usize,
+    size: usize,
+    pieces: usize,
+    /// The number of the first.
+    first: usize,
+}
+
+impl Cut {
+    /// In pieces of about `piece` entries.
+    fn new(len: usize, size: usize, piece: usize, first: usize) -> Self {
+        Self { len, size, pieces: len.div_ceil(size).div_ceil(piece).max(1), first }
+    }
+
+    /// A piece of a rank's chunk, and the number of messages about it.
+    fn piece(self, owner: usize, piece: usize) -> (Range<usize>, usize) {
+        let whole = chunk(self.len, owner, self.size);
+        let part = chunk(whole.len(), piece, self.pieces);
+        (whole.start + part.start..whole.start + part.end, self.first + owner * self.pieces + piece)
+    }
+}
+
 impl Scatter {
-    /// `phase` tells the words of a second phase of a round from those of the first.
+    /// How a vector is cut; the words of a second phase of a round have other numbers than those of the first.
+    fn cut(&self, len: usize, size: usize, phase: usize) -> Cut {
+        Cut::new(len, size, self.piece, if phase == 0 { 0 } else { self.used })
+    }
+
     fn send(
         &mut self,
         port: &mut dyn Port,
@@ -140,49 +183,50 @@ impl Scatter {
         phase: usize,
         vector: &[f32],
     ) -> Result<()> {
-        let tag = Tag::across(purpose.clone());
-        let size = port.size();
-        for to in peers(port) {
-            self.word(port, to, &tag, frame, phase * size + to, &vector[chunk(vector.len(), to, size)])?;
+        let (tag, cut) = (Tag::across(purpose.clone()), self.cut(vector.len(), port.size(), phase));
+        for piece in 0..cut.pieces {
+            for to in around(port) {
+                let (range, number) = cut.piece(to, piece);
+                self.word(port, to, &tag, frame, number, &vector[range])?;
+            }
         }
         Ok(())
     }
 
-    /// Sends a vector that belongs to rank `whose`: its chunk, or what it alone has.
+    /// Sends a part of a vector under its number.
     fn word(
         &mut self,
         port: &mut dyn Port,
         to: usize,
         tag: &Tag,
         frame: Frame,
-        whose: usize,
+        number: usize,
         part: &[f32],
     ) -> Result<()> {
         frame.start(part.len(), &mut self.out);
-        self.out.varint(whose as u64);
+        self.out.varint(number as u64);
         self.out.f32s(part);
         self.out.seal(0);
         port.send(to, tag, self.out.bytes())
     }
 
-    /// Hears a vector that belongs to rank `whose`. Two words of one round between two ranks belong to different ranks,
-    /// so one that was repeated or lost on the way is not taken for the next.
+    /// Hears the part of a vector with a number. Two words of one round between two ranks have different ones, so one that
+    /// was repeated or lost on the way is not taken for the next.
     fn hear(
         &mut self,
         port: &mut dyn Port,
         from: usize,
         tag: &Tag,
         frame: Frame,
-        whose: usize,
+        number: usize,
         into: &mut [f32],
     ) -> Result<u8> {
         port.receive(from, tag, &mut self.heard)?;
         let (mut body, flags) = frame.open(from, into.len(), &self.heard)?;
         let came = body.varint()?;
-        if came != whose as u64 {
+        if came != number as u64 {
             return Err(Error::mismatch(format!(
-                "rank {from} sent the part of rank {came}, expected that of rank {whose}: a message was repeated or lost \
-                 on the way"
+                "rank {from} sent part {came} of a vector, expected part {number}: a message was repeated or lost on the way"
             )));
         }
         body.f32s(into)?;
@@ -203,34 +247,39 @@ impl Scatter {
         vector: &mut [f32],
     ) -> Result<u8> {
         let (rank, size, tag) = (port.rank(), port.size(), Tag::across(purpose.clone()));
-        let own = chunk(vector.len(), rank, size);
+        let cut = self.cut(vector.len(), size, phase);
         let (mut part, mut mine) = (std::mem::take(&mut self.part), std::mem::take(&mut self.mine));
-        part.resize(own.len(), 0.0);
-        mine.resize(own.len(), 0.0);
-        aggregator.begin(&Gathering { len: own.len(), ..*gathering })?;
-        let first = phase * size;
-        for from in 0..size {
-            if from == rank {
-                aggregator.add(&vector[own.clone()], weight(from));
-            } else {
-                self.hear(port, from, &tag, frame, first + rank, &mut part)?;
-                aggregator.add(&part, weight(from));
+        for piece in 0..cut.pieces {
+            let (own, number) = cut.piece(rank, piece);
+            part.resize(own.len(), 0.0);
+            mine.resize(own.len(), 0.0);
+            aggregator.begin(&Gathering { len: own.len(), ..*gathering })?;
+            for from in 0..size {
+                if from == rank {
+                    aggregator.add(&vector[own.clone()], weight(from));
+                } else {
+                    self.hear(port, from, &tag, frame, number, &mut part)?;
+                    aggregator.add(&part, weight(from));
+                }
             }
-        }
-        aggregator.finish(&mut mine);
-        vector[own].copy_from_slice(&mine);
-        let mut flags = frame.flags;
-        for to in peers(port) {
-            self.word(port, to, &tag, frame, first + rank, &mine)?;
-        }
-        for from in peers(port) {
-            let theirs = chunk(vector.len(), from, size);
-            let sent = self.hear(port, from, &tag, frame, first + from, &mut vector[theirs])?;
-            if from == 0 {
-                flags = sent;
+            aggregator.finish(&mut mine);
+            vector[own].copy_from_slice(&mine);
+            for to in around(port) {
+                self.word(port, to, &tag, frame, number, &mine)?;
             }
         }
         (self.part, self.mine) = (part, mine);
+        self.used = cut.first + cut.size * cut.pieces;
+        let mut flags = frame.flags;
+        for piece in 0..cut.pieces {
+            for from in peers(port) {
+                let (theirs, number) = cut.piece(from, piece);
+                let sent = self.hear(port, from, &tag, frame, number, &mut vector[theirs])?;
+                if from == 0 {
+                    flags = sent;
+                }
+            }
+        }
         Ok(flags)
     }
 }

@@ -71,6 +71,8 @@ fn all_exchanges_agree_bit_for_bit_for_every_size() {
             }
             for other in [
                 agree(size, len, || Box::new(Reduce::default()), &[]),
+                agree(size, len, || Box::new(Reduce::in_pieces(7)), &[]),
+                agree(size, len, || Box::new(Gather::in_pieces(11)), &[]),
                 agree(size, len, star, &[]),
                 agree(size, len, phases(1 << 20), &[]),
                 agree(size, len, phases(19), &[]),

@@ -35,15 +35,10 @@
 //! # Deviations from the paper
 //! There a vector has one scale for all of its chunks on the way up; here each chunk has its own, which is never worse.
 
-mod chunks;
-
-use self::chunks::{Chunks, Piece};
+use super::chunks::{Chunks, Piece};
 use super::{Exchange, Talk, Voice, around, refuse_unfinite};
 use crate::base::{Error, Former, Layout, Reader, Result, State, Stream, Use, Writer, flat};
 use crate::compress::{Coding, Compressor};
-
-/// Entries of a piece, unless told: dense, four megabytes.
-pub const PIECE: u64 = 1 << 20;
 
 /// Every rank a server of its chunk.
 pub struct TwoPhase {

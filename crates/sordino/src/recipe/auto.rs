@@ -26,7 +26,7 @@ pub struct Defaults {
     pub clients: usize,
     /// Parameters of the model, or a guess that is rather too large: what rates for zeroth-order estimates carry.
     pub parameters: usize,
-    /// Ranks that meet; 1 where that is not known.
+    /// Ranks that meet; 1 where that is not known, or may change while the run goes on.
     pub ranks: usize,
 }
 

@@ -94,7 +94,7 @@ fn exchanged(
     refuse: &Refuse,
 ) -> Result<()> {
     match exchange::plan(recipe.choice("exchange")?)? {
-        Plan::Reduce { engine } => {
+        Plan::Reduce { engine, .. } => {
             if codec.linear().is_none() {
                 return refuse(
                     "exchange",
@@ -136,7 +136,7 @@ fn exchanged(
             }
         }
         Plan::TwoPhase { .. } => chunked::check(recipe, refuse)?,
-        Plan::Gather => {}
+        Plan::Gather { .. } => {}
         Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is checked")),
     }
     Ok(())

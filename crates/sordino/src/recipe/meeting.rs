@@ -27,6 +27,27 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
     Ok(())
 }
 
+/// What `exchange=auto` of the `open` recipe became and why, in a sentence, where numbers of bytes decided.
+pub fn told(recipe: &Recipe, open: &Recipe, defaults: &Defaults) -> Result<Option<String>> {
+    let chosen = recipe.choice("exchange")?;
+    let open = matches!(exchange::plan(open.choice("exchange")?)?, Plan::Auto);
+    if !open || defaults.ranks < 2 || !["gather", "two_phase"].contains(&chosen.name.as_str()) {
+        return Ok(None);
+    }
+    let [gather, phases] = sent(message(recipe, defaults)?, defaults.ranks).map(|bytes| bytes / 1e6);
+    let (ranks, parameters) = (defaults.ranks, defaults.parameters);
+    Ok(Some(format!(
+        "exchange=auto is {chosen}: of {parameters} parameters a rank of {ranks} sends {gather:.3} MB a meeting by gather and \
+         {phases:.3} MB by two_phase{}",
+        if chosen.name == "gather" && phases < gather { ", which these choices do not allow" } else { "" }
+    )))
+}
+
+/// Bytes of a message, at the most.
+fn message(recipe: &Recipe, defaults: &Defaults) -> Result<f64> {
+    Ok(compress::build(recipe.choice("compress")?)?.bound(&Layout::vector(defaults.parameters)) as f64)
+}
+
 /// Clients meet at a server; what is linear is added up on the way; of what is not, every rank tells everybody or, where
 /// that is fewer bytes a rank, the owner of each chunk.
 fn chosen(recipe: &Recipe, defaults: &Defaults) -> Result<&'static str> {
@@ -38,8 +59,7 @@ fn chosen(recipe: &Recipe, defaults: &Defaults) -> Result<&'static str> {
     if linear {
         return Ok("reduce");
     }
-    let message = codec.bound(&Layout::vector(defaults.parameters)) as f64;
-    let [gather, phases] = sent(message, defaults.ranks);
+    let [gather, phases] = sent(message(recipe, defaults)?, defaults.ranks);
     if phases >= gather {
         return Ok("gather");
     }
@@ -65,7 +85,7 @@ mod tests {
         for set in [&["exchange=auto"][..], sets].concat() {
             recipe.set(set).unwrap();
         }
-        recipe.resolve(&Defaults { ranks, parameters, ..Defaults::default() }).unwrap();
+        recipe.resolve(&Defaults { parameters, ranks, ..Defaults::default() }).unwrap();
         super::super::check(&recipe).unwrap();
         assert_eq!(Recipe::from_toml(&recipe.to_toml(), &[]).unwrap(), recipe, "it is written down");
         recipe.choice("exchange").unwrap().to_string()
@@ -92,6 +112,27 @@ mod tests {
         ] {
             assert_eq!(chosen(sets, ranks, parameters), expected, "{sets:?}, {ranks} ranks, {parameters} parameters");
         }
+    }
+
+    #[test]
+    fn what_bytes_decided_is_told() {
+        let told = |sets: &[&str], ranks| {
+            let mut open = Recipe::default();
+            for set in sets {
+                open.set(set).unwrap();
+            }
+            let (mut recipe, defaults) = (open.clone(), Defaults { parameters: 8_000_000, ranks, ..Defaults::PLAIN });
+            recipe.resolve(&defaults).unwrap();
+            recipe.told_of_meeting(&open, &defaults).unwrap()
+        };
+        let text = told(&["exchange=auto", "compress=sign"], 4).unwrap();
+        assert!(text.starts_with("exchange=auto is two_phase(down=sign, feedback=none): of 8000000"), "{text}");
+        assert!(text.contains("3.000 MB a meeting by gather and 1.500 MB by two_phase"), "{text}");
+        let text = told(&["exchange=auto", "compress=sign", "aggregate=krum"], 8).unwrap();
+        assert!(text.starts_with("exchange=auto is gather") && text.ends_with("do not allow"), "{text}");
+        assert!(told(&["exchange=auto", "compress=sign"], 2).is_some_and(|text| text.ends_with("by two_phase")));
+        assert_eq!(told(&["exchange=gather", "compress=sign"], 4), None);
+        assert_eq!(told(&["exchange=auto"], 4), None);
     }
 
     #[test]

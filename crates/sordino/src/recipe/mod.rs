@@ -158,6 +158,12 @@ impl Recipe {
         auto::resolve(self, defaults)
     }
 
+    /// What `exchange=auto` of the `open` recipe became here by `defaults`, and why: a sentence where numbers of bytes
+    /// decided.
+    pub fn told_of_meeting(&self, open: &Self, defaults: &Defaults) -> Result<Option<String>> {
+        meeting::told(self, open, defaults)
+    }
+
     /// Replaces every `auto` that waits for the size of the run: `feedback.lambda` is σ' of dual ascent on `ranks` ranks,
     /// and `privacy.noise` the least with which `steps` steps stay within `privacy.epsilon`; `rows` are those of every
     /// client.
@@ -184,7 +190,7 @@ impl Recipe {
 
     /// Whether the exchange is the collective of the fabric's engine, which most fabrics do not have.
     pub fn needs_engine(&self) -> Result<bool> {
-        Ok(matches!(exchange::plan(self.choice("exchange")?)?, Plan::Reduce { engine: true }))
+        Ok(matches!(exchange::plan(self.choice("exchange")?)?, Plan::Reduce { engine: true, .. }))
     }
 
     /// What ranks talk through.
@@ -274,9 +280,9 @@ impl Recipe {
 /// every rank holds; EF21 on the way down means that what is left of it is told later, which is a residual.
 fn build_exchange(element: &Element, up: &str) -> Result<Box<dyn Exchange>> {
     Ok(match exchange::plan(element)? {
-        Plan::Gather => Box::new(Gather::default()),
-        Plan::Reduce { engine: true } => Box::new(Reduce::by_engine()),
-        Plan::Reduce { engine: false } => Box::new(Reduce::default()),
+        Plan::Gather { piece } => Box::new(Gather::in_pieces(piece)),
+        Plan::Reduce { engine: true, .. } => Box::new(Reduce::by_engine()),
+        Plan::Reduce { engine: false, piece } => Box::new(Reduce::in_pieces(piece)),
         Plan::Star { down, feedback } => {
             let differences = up == "ef21" && feedback.name == "ef21";
             let way_down = if differences { Element::word("residual") } else { feedback };

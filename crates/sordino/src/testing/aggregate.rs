@@ -149,7 +149,9 @@ fn entries(make: Make, count: usize) {
     let (whole, mut parts) = (meet(&mut *some, &all, 3, alike), vec![f32::NAN; LEN]);
     for part in [0..LEN / 3, LEN / 3..LEN] {
         some.begin(&Gathering { len: part.len(), ..gathering(count, 3) }).expect("a part is not refused");
-        all.iter().for_each(|vector| some.add(&vector[part.clone()], 1.0));
+        for vector in &all {
+            some.add(&vector[part.clone()], 1.0);
+        }
         some.finish(&mut parts[part]);
     }
     assert_eq!(whole, parts, "entry by entry {count} vectors come to something else");

@@ -107,7 +107,7 @@ fn two_phases_of_a_dense_vector_are_reduce_bit_for_bit() {
 }
 
 #[test]
-fn two_phases_with_a_dense_way_down_are_gather_where_chunks_end_between_buckets() {
+fn where_chunks_end_between_buckets_two_phases_are_gather_and_pieces_change_nothing() {
     for compress in ["qsgd(scope=bucket(16))", "orq(scope=bucket(8))", "half", "topk(0.2, scope=bucket(10))"] {
         let compress = format!("compress={compress}");
         let with = |exchange: &str| neutral(&[&compress, "feedback=residual", &format!("exchange={exchange}")]);
@@ -117,6 +117,18 @@ fn two_phases_with_a_dense_way_down_are_gather_where_chunks_end_between_buckets(
             // Pieces change nothing where the way down is coded either.
             same_bits(&Buffered, &with(&format!("two_phase(piece={piece})")), &with("two_phase"), 20);
         }
+    }
+    for (compress, exchange) in
+        [("sign", "gather"), ("qsgd(scope=tensor)", "gather"), ("dense", "reduce"), ("orq", "gather")]
+    {
+        let with = |piece: usize| {
+            neutral(&[
+                &format!("compress={compress}"),
+                "feedback=residual",
+                &format!("exchange={exchange}(piece={piece})"),
+            ])
+        };
+        same_bits(&Buffered, &with(13), &with(1000), 20);
     }
     // The control: a scale of every chunk is not a scale of the model, and what is coded twice is not what is coded once.
     for (a, b) in [("two_phase(down=dense)", "gather"), ("two_phase", "two_phase(down=dense)")] {

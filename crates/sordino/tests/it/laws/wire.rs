@@ -87,6 +87,50 @@ fn few_bytes_are_few_bytes() {
     assert!(sent("bingrad-b", &["exchange=star"]) * 10 < sync);
 }
 
+#[test]
+fn what_a_rank_sends_and_receives_is_what_the_formulas_say_for_two_to_thirty_two_ranks() {
+    let entries = 64 * 64;
+    let task = sordino::workload::Quadratic { dim: entries, ..quadratic() };
+    // A bit an entry and a scale a bucket, or the entries themselves.
+    let (coded, dense) = (entries / 64 * 12, 4 * entries);
+    for ranks in [2, 4, 8, 16, 32] {
+        let others = ranks - 1;
+        for (code, exchange, body, messages) in [
+            ("sign(scope=bucket(64))", "gather", others * coded, others),
+            ("sign(scope=bucket(64))", "two_phase", 2 * others * coded / ranks, 2 * others),
+            ("sign(scope=bucket(64))", "two_phase(down=dense)", others * (coded + dense) / ranks, 2 * others),
+            ("sign(scope=bucket(64))", "gather(piece=1024)", others * coded, 4 * others),
+            ("dense", "gather", others * dense, others),
+            ("dense", "reduce", 2 * others * dense / ranks, 2 * others),
+            ("dense", "reduce(piece=64)", 2 * others * dense / ranks, 2 * others * 64 / ranks),
+            ("dense", "two_phase", 2 * others * dense / ranks, 2 * others),
+        ] {
+            let recipe = neutral(&[&format!("compress={code}"), &format!("exchange={exchange}")]);
+            let told = Trial::new(&recipe, &task, ranks, 5, 1).run().unwrap();
+            let mut all = told[0].ledger.clone();
+            told[1..].iter().for_each(|rank| all.merge(&rank.ledger));
+            for rank in 0..ranks {
+                let (mut sent, mut received) = ((0, 0), 0);
+                for (link, flow) in all.flows().filter(|(link, _)| link.purpose == Purpose::Payload) {
+                    if link.from == Party::Worker(rank) {
+                        sent = (sent.0 + flow.messages as usize, sent.1 + flow.bytes as usize);
+                    }
+                    received += if link.to == Party::Worker(rank) { flow.bytes as usize } else { 0 };
+                }
+                assert_eq!(sent.0, messages, "{code} {exchange}, {ranks} ranks");
+                // Round, silence, flags, length, number, checksum.
+                for bytes in [sent.1, received] {
+                    let frames = bytes - body;
+                    assert!(
+                        (8 * messages..=11 * messages).contains(&frames),
+                        "{code} {exchange}, {ranks}: {bytes} {body}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Rounds until an error: the hashes of the models that every rank held, and the first error that is a cause.
 fn until_error(trial: &Trial, fault: Fault, seed: u64) -> (Vec<Vec<u64>>, Option<Error>) {
     let held: Vec<_> = (0..trial.workers).map(|_| std::sync::Mutex::new(Vec::new())).collect();

@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
+use super::Frame;
 use crate::base::{Error, Layout, Reader, Result, Writer};
 use crate::compress::{Compressor, cut, nearest};
-use crate::exchange::Frame;
 
 /// A part of an owner's chunk, which travels in one message.
 #[derive(Debug)]
-pub(super) struct Piece {
+pub struct Piece {
     pub owner: usize,
     pub range: Range<usize>,
     pub layout: Layout,
@@ -18,20 +18,24 @@ pub(super) struct Piece {
     /// Where its parts of the streams begin, on the way up and down.
     pub first_up: u64,
     pub first_down: u64,
+    /// Whether its message is the only one of a meeting between two ranks, and needs no number.
+    alone: bool,
 }
 
 impl Piece {
     /// Starts a message about this piece.
     pub fn start(&self, frame: Frame, number: u64, out: &mut Writer) {
         frame.start(self.range.len(), out);
-        out.varint(number);
+        if !self.alone {
+            out.varint(number);
+        }
     }
 
     /// Verifies a message of rank `from`: its body, and the sender's flags. Every message of a meeting between two ranks has
     /// another number, so one that was repeated or lost on the way is not taken for the next.
     pub fn open<'a>(&self, frame: Frame, from: usize, number: u64, bytes: &'a [u8]) -> Result<(Reader<'a>, u8)> {
         let (mut body, flags) = frame.open(from, self.range.len(), bytes)?;
-        let came = body.varint()?;
+        let came = if self.alone { number } else { body.varint()? };
         if came != number {
             return Err(Error::mismatch(format!(
                 "rank {from} sent message {came} of this meeting, expected message {number}: a message was repeated or lost on \
@@ -44,7 +48,7 @@ impl Piece {
 
 /// All chunks of a vector.
 #[derive(Debug)]
-pub(super) struct Chunks {
+pub struct Chunks {
     layout: Layout,
     /// In the order of the vector.
     pieces: Vec<Piece>,
@@ -64,22 +68,42 @@ impl Chunks {
         let seam = both(up.seam(layout), down.seam(layout));
         let len = layout.len();
         let end = |rank: usize| nearest(layout, grain, (len as u128 * rank as u128 / size as u128) as usize);
-        let (mut pieces, mut owned) = (Vec::new(), Vec::with_capacity(size));
-        let (mut first_up, mut first_down) = (0, 0);
+        let mut chunks = Self { layout: layout.clone(), pieces: Vec::new(), owned: Vec::with_capacity(size) };
         for owner in 0..size {
-            let (chunk, first) = (end(owner)..end(owner + 1), pieces.len());
-            for range in parted(layout, &chunk, seam, piece) {
-                let part = cut(layout, &range);
-                let number = pieces.len() as u64;
-                let (parts_up, parts_down) = (up.parts(&part), down.parts(&part));
-                pieces.push(Piece { owner, range, layout: part, up: number, down: 0, first_up, first_down });
-                (first_up, first_down) = (first_up + parts_up, first_down + parts_down);
-            }
-            owned.push(first..pieces.len());
+            let ranges = parted(layout, &(end(owner)..end(owner + 1)), seam, piece);
+            chunks.add(owner, ranges, |part| (up.parts(part), down.parts(part)));
         }
-        let all = pieces.len() as u64;
-        pieces.iter_mut().for_each(|piece| piece.down = all + piece.up);
-        Ok(Self { layout: layout.clone(), pieces, owned })
+        let all = chunks.pieces.len() as u64;
+        for piece in &mut chunks.pieces {
+            piece.down = all + piece.up;
+        }
+        Ok(chunks)
+    }
+
+    /// The whole vector as one chunk, in pieces where the compressor has seams.
+    pub fn whole(layout: &Layout, code: &dyn Compressor, piece: usize) -> Self {
+        let mut chunks = Self { layout: layout.clone(), pieces: Vec::new(), owned: Vec::new() };
+        let ranges = parted(layout, &(0..layout.len()), code.seam(layout), piece);
+        chunks.add(0, ranges, |part| (code.parts(part), 0));
+        if let [only] = &mut chunks.pieces[..] {
+            only.alone = true;
+        }
+        chunks
+    }
+
+    fn add(&mut self, owner: usize, ranges: Vec<Range<usize>>, parts: impl Fn(&Layout) -> (u64, u64)) {
+        let first = self.pieces.len();
+        let (mut first_up, mut first_down) = self.pieces.last().map_or((0, 0), |last| {
+            let (up, down) = parts(&last.layout);
+            (last.first_up + up, last.first_down + down)
+        });
+        for range in ranges {
+            let (layout, up) = (cut(&self.layout, &range), self.pieces.len() as u64);
+            let (parts_up, parts_down) = parts(&layout);
+            self.pieces.push(Piece { owner, range, layout, up, down: up, first_up, first_down, alone: false });
+            (first_up, first_down) = (first_up + parts_up, first_down + parts_down);
+        }
+        self.owned.push(first..self.pieces.len());
     }
 
     /// Whether these are the chunks of such a vector for so many ranks.
