@@ -47,6 +47,8 @@ pub struct Reduce {
     given: Vec<f32>,
     short: Vec<f32>,
     scatter: Scatter,
+    /// Whether this rank's chunk has been added up and told before it was asked for.
+    told: bool,
 }
 
 impl Exchange for Reduce {
@@ -65,6 +67,19 @@ impl Exchange for Reduce {
             linear.lift(&self.short, &coding, said);
         }
         self.speak(talk, 0)
+    }
+
+    fn progress(&mut self, talk: &mut Talk) -> Result<()> {
+        let others: Vec<usize> = peers(talk.port).collect();
+        // The second of two phases is said once the first is agreed on, which is finish's.
+        if self.engine || self.told || !talk.port.here(&others, &talk.across())? {
+            return Ok(());
+        }
+        self.told = true;
+        let gathering = talk.gathering(self.short.len());
+        let weight = |rank: usize| talk.weights.get(rank).copied().unwrap_or(1.0);
+        let (port, frame) = (&mut *talk.port, talk.frame);
+        self.scatter.add_up(port, talk.purpose, frame, 0, talk.aggregator, &gathering, &weight, &mut self.short)
     }
 
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
@@ -113,7 +128,19 @@ impl Reduce {
         let gathering = talk.gathering(self.short.len());
         let weight = |rank: usize| talk.weights.get(rank).copied().unwrap_or(1.0);
         let (port, frame) = (&mut *talk.port, talk.frame);
-        self.scatter.agree(port, talk.purpose, frame, phase, talk.aggregator, &gathering, &weight, &mut self.short)
+        if !std::mem::take(&mut self.told) {
+            self.scatter.add_up(
+                port,
+                talk.purpose,
+                frame,
+                phase,
+                talk.aggregator,
+                &gathering,
+                &weight,
+                &mut self.short,
+            )?;
+        }
+        self.scatter.collect(port, talk.purpose, frame, phase, &mut self.short)
     }
 }
 
@@ -190,8 +217,9 @@ impl Scatter {
         Ok(flags)
     }
 
+    /// Hears everybody's part of this rank's chunk, adds up and tells the others.
     #[allow(clippy::too_many_arguments)] // What a collective is: where, what for, when, how, of what.
-    fn agree(
+    fn add_up(
         &mut self,
         port: &mut dyn Port,
         purpose: &Purpose,
@@ -201,36 +229,48 @@ impl Scatter {
         gathering: &Gathering,
         weight: &dyn Fn(usize) -> f32,
         vector: &mut [f32],
-    ) -> Result<u8> {
+    ) -> Result<()> {
         let (rank, size, tag) = (port.rank(), port.size(), Tag::across(purpose.clone()));
         let own = chunk(vector.len(), rank, size);
         let (mut part, mut mine) = (std::mem::take(&mut self.part), std::mem::take(&mut self.mine));
         part.resize(own.len(), 0.0);
         mine.resize(own.len(), 0.0);
         aggregator.begin(&Gathering { len: own.len(), ..*gathering })?;
-        let first = phase * size;
+        let whose = phase * size + rank;
         for from in 0..size {
             if from == rank {
                 aggregator.add(&vector[own.clone()], weight(from));
             } else {
-                self.hear(port, from, &tag, frame, first + rank, &mut part)?;
+                self.hear(port, from, &tag, frame, whose, &mut part)?;
                 aggregator.add(&part, weight(from));
             }
         }
         aggregator.finish(&mut mine);
         vector[own].copy_from_slice(&mine);
-        let mut flags = frame.flags;
         for to in peers(port) {
-            self.word(port, to, &tag, frame, first + rank, &mine)?;
+            self.word(port, to, &tag, frame, whose, &mine)?;
         }
+        (self.part, self.mine) = (part, mine);
+        Ok(())
+    }
+
+    /// Hears what the others' chunks add up to, and returns rank 0's flags.
+    fn collect(
+        &mut self,
+        port: &mut dyn Port,
+        purpose: &Purpose,
+        frame: Frame,
+        phase: usize,
+        vector: &mut [f32],
+    ) -> Result<u8> {
+        let (size, tag, mut flags) = (port.size(), Tag::across(purpose.clone()), frame.flags);
         for from in peers(port) {
             let theirs = chunk(vector.len(), from, size);
-            let sent = self.hear(port, from, &tag, frame, first + from, &mut vector[theirs])?;
+            let sent = self.hear(port, from, &tag, frame, phase * size + from, &mut vector[theirs])?;
             if from == 0 {
                 flags = sent;
             }
         }
-        (self.part, self.mine) = (part, mine);
         Ok(flags)
     }
 }
@@ -248,8 +288,8 @@ impl Average {
     pub fn of(&mut self, port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mut [f32]) -> Result<()> {
         let gathering = Gathering::of(vector.len(), port.size());
         self.scatter.send(port, purpose, frame, 0, vector)?;
-        self.scatter.agree(port, purpose, frame, 0, &mut self.mean, &gathering, &|_| 1.0, vector)?;
-        Ok(())
+        self.scatter.add_up(port, purpose, frame, 0, &mut self.mean, &gathering, &|_| 1.0, vector)?;
+        self.scatter.collect(port, purpose, frame, 0, vector).map(drop)
     }
 }
 
