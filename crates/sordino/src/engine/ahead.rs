@@ -162,7 +162,7 @@ impl Worker {
     }
 
     /// While words travel: the first steps of the next round, from where this one's have led.
-    pub(super) fn meanwhile(&mut self, _port: &mut dyn Port, workload: &mut dyn Workload) -> Result<()> {
+    pub(super) fn meanwhile(&mut self, port: &mut dyn Port, workload: &mut dyn Workload, flags: u8) -> Result<()> {
         let Some(stretch) = self.ahead.goes().then(|| self.next_stretch()).flatten() else { return Ok(()) };
         for made in 0..self.steps_in(&stretch).min(self.ahead.most) {
             std::mem::swap(&mut self.offer, &mut self.ahead.offer);
@@ -171,6 +171,9 @@ impl Worker {
             std::mem::swap(&mut self.offer, &mut self.ahead.offer);
             self.ahead.spent.join(found?, made, 1);
             self.ahead.made = made + 1;
+            let began = self.clock.now();
+            self.progress(port, flags)?;
+            self.talked_since(began);
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ pub fn round(w: &mut Worker, port: &mut dyn Port, workload: &mut dyn Workload, f
         w.spend(workload)?;
         speak(w, port, flags)?;
     }
-    w.meanwhile(port, workload)?;
+    w.meanwhile(port, workload, flags)?;
     close(w, port, flags)
 }
 

@@ -225,7 +225,7 @@ impl Session {
         if !self.worker.federated() {
             round::speak(&mut self.worker, &mut *self.port, flags)?;
         }
-        self.worker.meanwhile(&mut *self.port, workload)?;
+        self.worker.meanwhile(&mut *self.port, workload, flags)?;
         round::close(&mut self.worker, &mut *self.port, flags)
     }
 

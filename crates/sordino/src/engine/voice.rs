@@ -113,6 +113,14 @@ impl Worker {
         self.tally.residual_norm = self.feedback.norm();
     }
 
+    /// Between speaking and agreeing: what follows on words that are here already is done.
+    pub(super) fn progress(&mut self, port: &mut dyn Port, flags: u8) -> Result<()> {
+        let frame = self.frame(flags);
+        let mut table = Table { port, frame, seed: self.seed, seats: &self.seats };
+        let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, &self.layout);
+        self.exchange.progress(&mut talk)
+    }
+
     /// What all voices agreed on: fills `agreed` and `heard`, returns rank 0's flags.
     pub(super) fn agree(&mut self, port: &mut dyn Port, flags: u8) -> Result<u8> {
         let frame = self.frame(flags);

@@ -106,6 +106,12 @@ pub trait Exchange: Send {
     /// Sends what a voice of this rank gives.
     fn begin(&mut self, talk: &mut Talk, voice: Voice, given: &[f32], said: &mut [f32]) -> Result<()>;
 
+    /// Between the two, as often as one likes: does what follows on words that are here already, and waits for none. What
+    /// is agreed on does not depend on it.
+    fn progress(&mut self, _talk: &mut Talk) -> Result<()> {
+        Ok(())
+    }
+
     /// Waits for the others and agrees.
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8>;
 

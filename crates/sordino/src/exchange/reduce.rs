@@ -48,6 +48,8 @@ pub struct Reduce {
     given: Vec<f32>,
     short: Vec<f32>,
     scatter: Scatter,
+    /// Whether this rank's chunk has been added up and told before it was asked for.
+    told: bool,
 }
 
 impl Exchange for Reduce {
@@ -66,6 +68,19 @@ impl Exchange for Reduce {
             linear.lift(&self.short, &coding, said);
         }
         self.speak(talk, 0)
+    }
+
+    fn progress(&mut self, talk: &mut Talk) -> Result<()> {
+        let others: Vec<usize> = peers(talk.port).collect();
+        // The second of two phases is said once the first is agreed on, which is finish's.
+        if self.engine || self.told || !talk.port.here(&others, &talk.across())? {
+            return Ok(());
+        }
+        self.told = true;
+        let gathering = talk.gathering(self.short.len());
+        let weight = |rank: usize| talk.weights.get(rank).copied().unwrap_or(1.0);
+        let (port, frame) = (&mut *talk.port, talk.frame);
+        self.scatter.add_up(port, talk.purpose, frame, 0, talk.aggregator, &gathering, &weight, &mut self.short)
     }
 
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
@@ -119,7 +134,19 @@ impl Reduce {
         let gathering = talk.gathering(self.short.len());
         let weight = |rank: usize| talk.weights.get(rank).copied().unwrap_or(1.0);
         let (port, frame) = (&mut *talk.port, talk.frame);
-        self.scatter.agree(port, talk.purpose, frame, phase, talk.aggregator, &gathering, &weight, &mut self.short)
+        if !std::mem::take(&mut self.told) {
+            self.scatter.add_up(
+                port,
+                talk.purpose,
+                frame,
+                phase,
+                talk.aggregator,
+                &gathering,
+                &weight,
+                &mut self.short,
+            )?;
+        }
+        self.scatter.collect(port, talk.purpose, frame, phase, &mut self.short)
     }
 }
 
@@ -234,8 +261,9 @@ impl Scatter {
         Ok(flags)
     }
 
+    /// Hears everybody's part of this rank's chunk, adds up and tells the others.
     #[allow(clippy::too_many_arguments)] // What a collective is: where, what for, when, how, of what.
-    fn agree(
+    fn add_up(
         &mut self,
         port: &mut dyn Port,
         purpose: &Purpose,
@@ -245,7 +273,7 @@ impl Scatter {
         gathering: &Gathering,
         weight: &dyn Fn(usize) -> f32,
         vector: &mut [f32],
-    ) -> Result<u8> {
+    ) -> Result<()> {
         let (rank, size, tag) = (port.rank(), port.size(), Tag::across(purpose.clone()));
         let cut = self.cut(vector.len(), size, phase);
         let (mut part, mut mine) = (std::mem::take(&mut self.part), std::mem::take(&mut self.mine));
@@ -269,6 +297,19 @@ impl Scatter {
             }
         }
         (self.part, self.mine) = (part, mine);
+        Ok(())
+    }
+
+    /// Hears what the others' chunks add up to, and returns rank 0's flags.
+    fn collect(
+        &mut self,
+        port: &mut dyn Port,
+        purpose: &Purpose,
+        frame: Frame,
+        phase: usize,
+        vector: &mut [f32],
+    ) -> Result<u8> {
+        let (tag, cut) = (Tag::across(purpose.clone()), self.cut(vector.len(), port.size(), phase));
         self.used = cut.first + cut.size * cut.pieces;
         let mut flags = frame.flags;
         for piece in 0..cut.pieces {
@@ -297,8 +338,8 @@ impl Average {
     pub fn of(&mut self, port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mut [f32]) -> Result<()> {
         let gathering = Gathering::of(vector.len(), port.size());
         self.scatter.send(port, purpose, frame, 0, vector)?;
-        self.scatter.agree(port, purpose, frame, 0, &mut self.mean, &gathering, &|_| 1.0, vector)?;
-        Ok(())
+        self.scatter.add_up(port, purpose, frame, 0, &mut self.mean, &gathering, &|_| 1.0, vector)?;
+        self.scatter.collect(port, purpose, frame, 0, vector).map(drop)
     }
 }
 

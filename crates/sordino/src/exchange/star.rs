@@ -33,7 +33,7 @@ use std::collections::VecDeque;
 use super::{Exchange, Frame, Talk, Voice, refuse_unfinite};
 use crate::base::{Error, Former, Layout, Purpose, Reader, Result, State, Stream, Use, Writer, flat};
 use crate::compress::{Coding, Compressor};
-use crate::fabric::{Port, Tag, Way};
+use crate::fabric::{Port, Tag, Way, peers};
 use crate::feedback::Feedback;
 
 /// A server on rank 0.
@@ -46,6 +46,8 @@ pub struct Star {
     spare: Vec<Vec<u8>>,
     heard: Vec<u8>,
     decoded: Vec<f32>,
+    /// What the server has told before it was asked for.
+    told: Option<Vec<f32>>,
 }
 
 impl Star {
@@ -59,6 +61,7 @@ impl Star {
             spare: Vec::new(),
             heard: Vec::new(),
             decoded: Vec::new(),
+            told: None,
         }
     }
 
@@ -155,10 +158,26 @@ impl Exchange for Star {
         Ok(())
     }
 
+    /// The server answers once everybody has spoken; its workers have nothing to do meanwhile.
+    fn progress(&mut self, talk: &mut Talk) -> Result<()> {
+        let others: Vec<usize> = peers(talk.port).collect();
+        // A rank speaks for several clients, and says how many by what it says.
+        if talk.port.rank() > 0 || talk.clients || self.told.is_some() || !talk.port.here(&others, &talk.up())? {
+            return Ok(());
+        }
+        let mut agreed = vec![0.0; talk.layout.len()];
+        self.serve(talk, &mut agreed)?;
+        self.told = Some(agreed);
+        Ok(())
+    }
+
     fn finish(&mut self, talk: &mut Talk, _: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
         let mut flags = talk.frame.flags;
         if talk.port.rank() == 0 {
-            self.serve(talk, agreed)?;
+            match self.told.take() {
+                Some(told) => agreed.copy_from_slice(&told),
+                None => self.serve(talk, agreed)?,
+            }
         } else {
             talk.port.receive(0, &down(talk), &mut self.heard)?;
             let (mut body, sent) = talk.frame.open(0, agreed.len(), &self.heard)?;

@@ -73,6 +73,10 @@ impl<P: Port> Port for Faulty<P> {
         self.inner.hold(from, tags)
     }
 
+    fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
+        self.inner.here(from, tag)
+    }
+
     fn save(&self, state: &mut State) {
         self.inner.save(state);
     }

@@ -55,6 +55,10 @@ impl Port for Shared {
         self.lock().hold(from, tags)
     }
 
+    fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
+        self.lock().here(from, tag)
+    }
+
     fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
         self.lock().all_reduce(tag, vector)
     }
@@ -138,6 +142,10 @@ impl Port for Group {
 
     fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
         self.shared.hold(&self.all(from), tags)
+    }
+
+    fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
+        self.shared.here(&self.all(from), tag)
     }
 
     fn save_held(&self, state: &mut State) {

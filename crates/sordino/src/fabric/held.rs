@@ -36,6 +36,11 @@ impl Held {
         self.0.remove(at)
     }
 
+    /// The next word of a rank, which stays.
+    pub fn next(&self, from: usize) -> Option<&Word> {
+        self.0.iter().find(|word| word.from == from)
+    }
+
     /// Who of `from` is heard first: the earliest by the clock, and of those that are there at the same time the lowest
     /// rank; without a clock, the one whose word came first.
     pub fn first(&self, from: &[usize], timed: bool) -> Option<usize> {

@@ -69,6 +69,10 @@ impl<P: Port> Port for Metered<P> {
         self.inner.hold(from, tags)
     }
 
+    fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
+        self.inner.here(from, tag)
+    }
+
     fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
         let asked = self.clock.now();
         self.inner.all_reduce(tag, vector)?;

@@ -163,6 +163,12 @@ pub trait Port: Send {
         Err(Error::request("this port keeps no words; a server that serves whoever comes needs another"))
     }
 
+    /// Whether the next words of all these ranks are here, so that listening to them would not wait; never waits longer
+    /// than words need that are sent whatever this rank does. A port that cannot tell says no.
+    fn here(&mut self, _from: &[usize], _tag: &Tag) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Overwrites everybody's `vector` with the sum of all, by the engine's own collective and in its order of addition;
     /// all ranks call it with vectors of one length. Only a fabric over an engine that has one has this verb.
     fn all_reduce(&mut self, _tag: &Tag, _vector: &mut [f32]) -> Result<()> {
@@ -229,6 +235,10 @@ impl<P: Port + ?Sized> Port for Box<P> {
 
     fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
         (**self).hold(from, tags)
+    }
+
+    fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
+        (**self).here(from, tag)
     }
 
     fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {

@@ -95,6 +95,10 @@ impl<P: Port> Port for Parting<P> {
         self.inner.hold(from, tags)
     }
 
+    fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
+        self.inner.here(from, tag)
+    }
+
     fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
         self.inner.all_reduce(tag, vector)
     }

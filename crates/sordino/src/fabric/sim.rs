@@ -17,8 +17,8 @@
 //! The time at which a message's first byte is there travels behind its bytes and is taken off again: what is received
 //! is bit for bit what the inner port would have given, and meters and faults belong outside, where they see messages
 //! as sent. No global queue of events is needed: `receive` names its peer, so the next event of a rank is always known,
-//! and its time is a function of stamps, of the rank's own past and of keyed draws; `receive_any` names peers that will
-//! all speak whatever this rank does, waits for all their words and takes the earliest. Hence clocks are the same whatever
+//! and its time is a function of stamps, of the rank's own past and of keyed draws; `receive_any` and `here` name peers that
+//! will all speak whatever this rank does, and wait for all their words, to take the earliest or to look at their times. Hence clocks are the same whatever
 //! the interleaving of threads. `send` takes no time of the sender; links are full duplex; evaluation and control
 //! take no virtual time and no draws. Which peer is asked first does not change when a rank has heard them all.
 //!
@@ -214,6 +214,15 @@ impl<P: Port> Port for SimPort<P> {
             }
         }
         Ok(())
+    }
+
+    /// In virtual time: whether all would be in by now if they were asked for.
+    fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
+        self.hold(from, std::slice::from_ref(tag))?;
+        let (mut down, now) = (self.down.clone(), self.clock.now());
+        let mut done = |word: &Word| down.carry(word.at, self.clock.world.transfer(word.bytes.len() as u64));
+        let words = from.iter().filter_map(|peer| self.held.next(*peer));
+        Ok(!tag.purpose.is_training() || words.map(|word| done(word)).all(|done| done <= now))
     }
 
     fn save(&self, state: &mut State) {

@@ -90,11 +90,17 @@ impl ThreadPort {
         )
     }
 
+    fn take_in(&mut self, (from, word): Letter) {
+        match word {
+            Some(bytes) => self.held.push(Word { from, at: 0.0, bytes }),
+            None => self.left[from] = true,
+        }
+    }
+
     /// Waits for a letter, whoever it is from; `whom` says who is waited for.
     fn wait(&mut self, whom: &dyn Fn() -> String) -> Result<()> {
         match self.letters.recv_timeout(self.patience) {
-            Ok((from, Some(bytes))) => self.held.push(Word { from, at: 0.0, bytes }),
-            Ok((from, None)) => self.left[from] = true,
+            Ok(letter) => self.take_in(letter),
             Err(RecvTimeoutError::Timeout) => {
                 return Err(Error::new(
                     Kind::Timeout,
@@ -175,6 +181,13 @@ impl Port for ThreadPort {
             }
         }
         Ok(())
+    }
+
+    fn here(&mut self, from: &[usize], _: &Tag) -> Result<bool> {
+        while let Ok(letter) = self.letters.try_recv() {
+            self.take_in(letter);
+        }
+        Ok(from.iter().all(|peer| self.held.of(*peer) > 0))
     }
 
     fn save_held(&self, state: &mut State) {

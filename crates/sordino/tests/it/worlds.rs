@@ -450,6 +450,14 @@ impl Port for Restless {
         self.wait();
         self.inner.receive(from, tag, into)
     }
+
+    fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
+        // At times it must listen soon.
+        if self.stream.uniform() < 0.5 {
+            self.release()?;
+        }
+        self.inner.here(from, tag)
+    }
 }
 
 /// How far apart two vectors are, relative to one more than the larger entry.

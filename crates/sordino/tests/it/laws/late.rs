@@ -78,6 +78,9 @@ fn an_exchange_that_takes_less_than_the_steps_meanwhile_is_hidden() {
     let cases: &[(&str, &[&str])] = &[
         ("local-sgd", &["payload=displacement", "exchange=gather"]),
         ("local-sgd", &["payload=displacement", "exchange=gather", "compress=qsgd"]),
+        ("local-sgd", &["payload=parameters", "exchange=reduce"]),
+        ("local-sgd", &["payload=displacement", "exchange=star"]),
+        ("diloco", &["compress=orq", "feedback=residual", "exchange=star(down=orq, feedback=residual)"]),
     ];
     for (name, sets) in cases {
         let of = |world, late| seconds(name, &[*sets, &["schedule.every=20", late][..]].concat(), world, 1000);
