@@ -159,7 +159,7 @@ impl Figure {
         let diverged = ended.summary.diverged;
         Ok(match self {
             Self::End(quantity) => end(*quantity, ended),
-            Self::Tail(_) if diverged => f64::INFINITY,
+            Self::Tail(_) | Self::Sharpness(_) if diverged => f64::INFINITY,
             Self::Tail(quantity) => {
                 let last = points.last().map_or(0, |p| p.step);
                 let late = points.iter().filter(|p| p.step * 4 >= last * 3);
@@ -177,7 +177,6 @@ impl Figure {
                 let late = points.iter().filter(|p| p.step as f64 > from);
                 late.filter_map(|p| p.clip_fraction).fold(0.0, f64::max)
             }
-            Self::Sharpness(_) if diverged => f64::INFINITY,
             Self::Sharpness(distance) => sharpness(*distance, ended, &mut *workload()?)?,
             Self::CodecError | Self::CodecBias | Self::Bits | Self::Share => {
                 bail!("{self:?} is no figure of a run: give it to an arm under [[codec]] or [[count]]")

@@ -243,7 +243,7 @@ fn judged(condition: &Condition, values: &BTreeMap<(String, String), Vec<f64>>) 
     let wanted = right_side(condition);
     let above = condition.above.as_ref().map(|arm| format!(" above {arm}")).unwrap_or_default();
     let means =
-        format!("{}{above}: {} {} {sign} {}{wanted}", condition.figure, condition.arm, shown(&left), shown(&right),);
+        format!("{}{above}: {} {} {sign} {}{wanted}", condition.figure, condition.arm, shown(&left), shown(&right));
     Judged { says: condition.says.clone(), means, is }
 }
 

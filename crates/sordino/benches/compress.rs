@@ -83,7 +83,7 @@ fn main() {
             let both = 1.0 / (1.0 / encode + 1.0 / decode);
             print!(" |{copy:>8.2}{encode:>8.2}{decode:>8.2}{both:>8.2}{ratio:>7.3}");
         }
-        println!("{}", wanted(text).map_or(String::new(), |wanted| format!(" |{:>7.3}", wanted)));
+        println!("{}", wanted(text).map_or(String::new(), |wanted| format!(" |{wanted:>7.3}")));
     }
 }
 

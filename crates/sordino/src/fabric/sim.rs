@@ -220,9 +220,9 @@ impl<P: Port> Port for SimPort<P> {
     fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
         self.hold(from, std::slice::from_ref(tag))?;
         let (mut down, now) = (self.down.clone(), self.clock.now());
-        let mut done = |word: &Word| down.carry(word.at, self.clock.world.transfer(word.bytes.len() as u64));
+        let done = |word: &Word| down.carry(word.at, self.clock.world.transfer(word.bytes.len() as u64));
         let words = from.iter().filter_map(|peer| self.held.next(*peer));
-        Ok(!tag.purpose.is_training() || words.map(|word| done(word)).all(|done| done <= now))
+        Ok(!tag.purpose.is_training() || words.map(done).all(|done| done <= now))
     }
 
     fn save(&self, state: &mut State) {

@@ -36,6 +36,31 @@ fn same_bits(task: &dyn Task, a: &Recipe, b: &Recipe, steps: u64) {
     assert_ne!(left[0].start, left[0].last(), "nothing moved");
 }
 
+/// Mixes whose words are late.
+const LATE: &[&[&str]] = &[
+    &[
+        "staleness=delayed(2)",
+        "schedule.every=5",
+        "optim=sgd(momentum=0.9)",
+        "compress=topk(0.1)",
+        "feedback=residual(lambda=0.5, every=2)",
+        "outer=momentum(0.5)",
+    ],
+    &["staleness=delayed(3)", "schedule=growing", "payload=parameters", "exchange=reduce", "optim=adamw"],
+    &["staleness=delayed(9)", "schedule.every=2", "aggregate=weighted", "compress=qsgd", "exchange=star"],
+    &[
+        "staleness=delayed(2)",
+        "schedule.every=3",
+        "compress=powersgd(1)",
+        "feedback=residual",
+        "exchange=reduce",
+        "optim=sgd(momentum=0.9)",
+        "local.state=average",
+    ],
+    &["staleness=delayed", "payload=gradient", "optim=adamw", "compress=topk(0.1)", "feedback=ef21"],
+    &["staleness=delayed", "payload=gradient", "optim=clars", "local=descent(estimate=micro_norms)", "exchange=reduce"],
+];
+
 /// Every named row that runs in rounds, and mixes of axes that no row has: name and recipe.
 fn rows_and_mixes() -> Vec<(String, Recipe)> {
     let mixes: &[&[&str]] = &[
@@ -89,33 +114,6 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
         &["payload=gradient", "compress=topk(0.1)", "feedback=ef21", "exchange=two_phase"],
         &["aggregate=median", "compress=qsgd(scope=bucket(20))", "exchange=two_phase(piece=30)"],
         &["aggregate=weighted", "compress=half", "feedback=residual", "exchange=two_phase(down=terngrad, piece=9)"],
-        &[
-            "staleness=delayed(2)",
-            "schedule.every=5",
-            "optim=sgd(momentum=0.9)",
-            "compress=topk(0.1)",
-            "feedback=residual(lambda=0.5, every=2)",
-            "outer=momentum(0.5)",
-        ],
-        &["staleness=delayed(3)", "schedule=growing", "payload=parameters", "exchange=reduce", "optim=adamw"],
-        &["staleness=delayed(9)", "schedule.every=2", "aggregate=weighted", "compress=qsgd", "exchange=star"],
-        &[
-            "staleness=delayed(2)",
-            "schedule.every=3",
-            "compress=powersgd(1)",
-            "feedback=residual",
-            "exchange=reduce",
-            "optim=sgd(momentum=0.9)",
-            "local.state=average",
-        ],
-        &["staleness=delayed", "payload=gradient", "optim=adamw", "compress=topk(0.1)", "feedback=ef21"],
-        &[
-            "staleness=delayed",
-            "payload=gradient",
-            "optim=clars",
-            "local=descent(estimate=micro_norms)",
-            "exchange=reduce",
-        ],
     ];
     // Rows as a run would meet them: momentum where the row leaves it open, a rate that anneals for the rule that needs it.
     let of = |name: &'static str| -> &'static [&'static str] {
@@ -142,5 +140,5 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
         }
     };
     let rows = in_rounds().map(|r| (r.name.to_owned(), row(r.name, of(r.name))));
-    rows.chain(mixes.iter().map(|sets| (sets.join(" "), neutral(sets)))).collect()
+    rows.chain(mixes.iter().chain(LATE).map(|sets| (sets.join(" "), neutral(sets)))).collect()
 }
