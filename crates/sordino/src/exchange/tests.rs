@@ -4,7 +4,7 @@ use super::*;
 use crate::aggregate::{Mean, Weighted};
 use crate::base::Purpose;
 use crate::compress::{Dense, Pieces, Scope, TopK};
-use crate::fabric::{Fault, Faulty, Metered, Still, connect, on_threads};
+use crate::fabric::{Clock, Fault, Faulty, Metered, Still, World, connect, on_threads, simulate};
 use crate::feedback::Residual;
 
 fn given(rank: usize, len: usize) -> Vec<f32> {
@@ -123,6 +123,49 @@ fn reduce_moves_the_volume_of_a_ring_and_the_server_is_a_party_of_its_own() {
     assert!(sent as usize <= 4 * len + OVERHEAD && received as usize <= 4 * len + OVERHEAD);
     assert_eq!(star.sent_by(crate::base::Party::Server), 3 * sent);
     assert_eq!(star.received_by(crate::base::Party::Worker(0)), 0);
+}
+
+#[test]
+fn in_every_step_every_link_carries_something() {
+    let (size, len, rate) = (8, 40_000, 1e6);
+    let seconds = |make: &(dyn Fn() -> Box<dyn Exchange> + Sync)| {
+        let (layout, world) = (Layout::vector(len), World { rate, ..World::still() });
+        let times = on_threads(simulate(size, &world), |(mut port, clock)| {
+            let (rank, mut exchange) = (port.rank(), make());
+            let mut talk = Talk {
+                port: &mut port,
+                compressor: &mut Dense,
+                aggregator: &mut Mean::default(),
+                layout: &layout,
+                seed: 1,
+                frame: Frame { round: 4, silence: 2, flags: 0 },
+                purpose: &Purpose::Payload,
+                voices: &Voice::ranks(size),
+                expected: size as f64,
+                clients: false,
+                weights: &[],
+            };
+            let (mut said, mut agreed) = (vec![0.0; len], vec![0.0; len]);
+            exchange.begin(&mut talk, Voice { client: rank as u64, rank }, &given(rank, len), &mut said)?;
+            exchange.finish(&mut talk, &mut said, &mut agreed)?;
+            Ok(clock.now())
+        });
+        times.unwrap().into_iter().fold(0.0, f64::max)
+    };
+    let message = 8.0 * 4.0 * len as f64 / rate;
+    let others = size as f64 - 1.0;
+    let ring = 2.0 * others / size as f64 * message;
+    // Nobody could be done sooner: so many bytes leave every rank. Frames take the rest.
+    for (found, least) in [
+        (seconds(&|| Box::new(Reduce::default())), ring),
+        (seconds(&|| Box::new(Reduce::in_pieces(700))), ring),
+        (seconds(&phases(1 << 20)), ring),
+        (seconds(&phases(700)), ring),
+        (seconds(&|| Box::new(Gather::default())), others * message),
+        (seconds(&|| Box::new(Gather::in_pieces(9000))), others * message),
+    ] {
+        assert!(found >= least && found < 1.02 * least, "{found} of {least}");
+    }
 }
 
 #[test]
