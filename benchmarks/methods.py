@@ -168,8 +168,9 @@ class Ours(Alone):
             axes[method["period"]] = job["period"]
         clip = job["network"].get("clip") if method.get("clip") else None
         wrapped = sordino.wrap(
-            optimizer, method["row"], model=model, steps=job["steps"], seed=job["seed"], warmup=job["warmup"], clip=clip, **axes
-        )
+            optimizer, method["row"], model=model, steps=job["steps"], seed=job["seed"], warmup=job["warmup"], clip=clip,
+            **axes,
+        )  # fmt: skip
         super().__init__(model, wrapped)
         self.averaged = sordino.averaged
 
