@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask test` verifies everything and writes nothing, `fix` mends what a machine
 //! can mend, `gen` writes the generated documents, `picture` makes the README's screenshot, `accounting` compares the
-//! privacy accountant with Google's, `engines` is the part of `test` that is linked with MPI, `python` builds and tests the
+//! privacy accountant with Google's, `claims` measures what the papers claim (all rows, or those named) and writes the
+//! documents that tell it, `engines` is the part of `test` that is linked with MPI, `python` builds and tests the
 //! Python package.
 
 mod accounting;
@@ -25,9 +26,10 @@ fn main() -> ExitCode {
         Some("gen") => generate(),
         Some("picture") => demo::picture(),
         Some("accounting") => account(),
+        Some("claims") => documents::claims::measure(&arguments[1..]).and_then(|()| generate()),
         Some("engines") => engines::check().and_then(|()| engines::test()),
         Some("python") => python::test(),
-        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | engines | python".into()),
+        _ => Err("cargo xtask test | check | fix | gen | picture | accounting | claims | engines | python".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

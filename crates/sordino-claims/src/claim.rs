@@ -94,6 +94,9 @@ pub struct Arm {
     /// Whether it is given the search.
     #[serde(default = "yes")]
     pub search: bool,
+    /// Another task than the problem's.
+    #[serde(default)]
+    pub task: Option<String>,
     /// Another number of workers than the problem's.
     #[serde(default)]
     pub workers: Option<u64>,
@@ -180,7 +183,7 @@ impl Claim {
     pub fn wish(&self, arm: &Arm) -> Wish {
         let problem = &self.problem;
         Wish {
-            task: Some(problem.task.clone()),
+            task: Some(arm.task.as_ref().unwrap_or(&problem.task).clone()),
             workers: arm.workers.or(problem.workers),
             steps: arm.steps.or(problem.steps),
             rounds: problem.rounds.filter(|_| arm.steps.is_none()),

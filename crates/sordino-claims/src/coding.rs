@@ -31,7 +31,14 @@ pub struct Gradients {
 impl Gradients {
     /// Takes them.
     pub fn take(claim: &Claim, seed: u64) -> anyhow::Result<Self> {
-        let arm = Arm { name: String::new(), recipe: "sync-sgd".into(), search: false, workers: None, steps: Some(201) };
+        let arm = Arm {
+            name: String::new(),
+            recipe: "sync-sgd".into(),
+            search: false,
+            task: None,
+            workers: None,
+            steps: Some(201),
+        };
         let Planned { plan, made, .. } = plans::plan(&arm.recipe, &claim.wish(&arm), seed)?;
         let parts = plan.recipe.build(clock::real())?;
         let rate = plan.recipe.choice("optim")?.named.get("rate").context("sync-sgd has a rate")?.to_string();
@@ -85,7 +92,9 @@ impl Gradients {
                     }
                     relative(mean.into_iter(), v)
                 }
-                other => anyhow::bail!("{other:?} is no figure of a compressor by itself: use codec_error, codec_bias or bits"),
+                other => anyhow::bail!(
+                    "{other:?} is no figure of a compressor by itself: use codec_error, codec_bias or bits"
+                ),
             };
         }
         Ok(sum / self.vectors.len() as f64)

@@ -135,7 +135,9 @@ impl Figure {
             "bits" if bare => Some(Self::Bits),
             "share" if bare => Some(Self::Share),
             _ if bare => named(QUANTITIES, name).or(named(COSTS, name).map(Quantity::Cost)).map(Self::End),
-            _ => named(COSTS, name).and_then(|cost| level().map(|(quantity, level)| Self::Until(cost, quantity, level))),
+            _ => {
+                named(COSTS, name).and_then(|cost| level().map(|(quantity, level)| Self::Until(cost, quantity, level)))
+            }
         };
         match found {
             Some(figure) => Ok(figure),
@@ -148,7 +150,11 @@ impl Figure {
     }
 
     /// The figure of a run that has ended.
-    pub fn of(&self, ended: &Ended, workload: impl FnOnce() -> sordino::Result<Box<dyn Workload>>) -> anyhow::Result<f64> {
+    pub fn of(
+        &self,
+        ended: &Ended,
+        workload: impl FnOnce() -> sordino::Result<Box<dyn Workload>>,
+    ) -> anyhow::Result<f64> {
         let points: Vec<&Point> = ended.points.iter().collect();
         let diverged = ended.summary.diverged;
         Ok(match self {
@@ -159,11 +165,10 @@ impl Figure {
                 let late = points.iter().filter(|p| p.step * 4 >= last * 3);
                 mean(late.filter_map(|p| of_point(*quantity, p)))
             }
-            Self::Best(quantity) => {
-                points.iter().filter_map(|p| of_point(*quantity, p)).fold(f64::INFINITY, f64::min)
-            }
+            Self::Best(quantity) => points.iter().filter_map(|p| of_point(*quantity, p)).fold(f64::INFINITY, f64::min),
             Self::Until(cost, quantity, level) => {
-                let there = |value: f64| if *quantity == Quantity::Accuracy { value >= *level } else { value <= *level };
+                let there =
+                    |value: f64| if *quantity == Quantity::Accuracy { value >= *level } else { value <= *level };
                 let first = points.iter().find(|p| of_point(*quantity, p).is_some_and(there));
                 first.map_or(f64::INFINITY, |p| cost_at(*cost, p))
             }
@@ -278,7 +283,14 @@ mod tests {
     }
 
     fn point(step: u64, loss: f64) -> Point {
-        Point { step, round: step / 2, train_loss: loss, bytes_sent: 10 * step, bytes_received: step, ..Point::default() }
+        Point {
+            step,
+            round: step / 2,
+            train_loss: loss,
+            bytes_sent: 10 * step,
+            bytes_received: step,
+            ..Point::default()
+        }
     }
 
     #[test]
@@ -316,7 +328,9 @@ mod tests {
 
     #[test]
     fn what_is_no_figure_is_refused() {
-        for text in ["beauty", "tail(beauty)", "bytes(train_loss)", "sharpness", "rounds(train_loss=1, error=2)", "tail("] {
+        for text in
+            ["beauty", "tail(beauty)", "bytes(train_loss)", "sharpness", "rounds(train_loss=1, error=2)", "tail("]
+        {
             assert!(Figure::parse(text).is_err(), "{text}");
         }
     }

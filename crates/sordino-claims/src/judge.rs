@@ -117,7 +117,10 @@ impl Condition {
             bail!("the condition `{}` needs one of `at_most` and `at_least`", self.says);
         }
         if let Some(stranger) = self.arms().find(|name| !arms.contains(name)) {
-            bail!("the condition `{}` speaks of an arm that is not there: no arm `{stranger}` among {arms:?}", self.says);
+            bail!(
+                "the condition `{}` speaks of an arm that is not there: no arm `{stranger}` among {arms:?}",
+                self.says
+            );
         }
         Ok(())
     }
@@ -172,7 +175,9 @@ mod tests {
         assert!(!is("at_most = \"b\"") && is("at_most = \"b\"\ntimes = 1.2"));
         assert!(is("at_most = \"b\"\nplus = 0.5") && is("at_least = 1.0") && !is("at_least = 1.5"));
         // 0.5, 1.5, 2.5 against 1.5, 2.5, 2.0.
-        assert!(!is("at_most = \"b\"\nabove = \"c\"\ntimes = 1.2") && is("at_most = \"b\"\nabove = \"c\"\ntimes = 1.25"));
+        assert!(
+            !is("at_most = \"b\"\nabove = \"c\"\ntimes = 1.2") && is("at_most = \"b\"\nabove = \"c\"\ntimes = 1.25")
+        );
     }
 
     #[test]

@@ -28,5 +28,5 @@ pub use figure::Figure;
 pub use files::{all, named};
 pub use judge::{Condition, Verdict};
 pub use measure::{Measured, measure};
-pub use outcome::{Found, Judged, Outcome, Tally};
+pub use outcome::{Found, Judged, Outcome, Tally, hash};
 pub use work::{Silent, Watch};

@@ -65,7 +65,8 @@ pub fn measure(claim: &Claim, text: &str, watch: &dyn Watch) -> anyhow::Result<O
         let figures: Vec<Figure> = figures_of(claim, arm)?.into_iter().map(|(_, figure)| figure).collect();
         jobs.extend((0..claim.problem.seeds).map(|seed| Job { arm, point, seed, figures: figures.clone() }));
     }
-    let Some(ran) = all(claim, &jobs, searching, total, true, watch).with_context(|| format!("claim {}", claim.row))? else {
+    let Some(ran) = all(claim, &jobs, searching, total, true, watch).with_context(|| format!("claim {}", claim.row))?
+    else {
         return Ok(None);
     };
     let mut found = Vec::new();
@@ -124,8 +125,7 @@ fn search<'a>(
     let looked = !matches!(by, Figure::End(_) | Figure::Sharpness(_));
     let searching: Vec<&Arm> = claim.arms.iter().filter(|arm| arm.search).collect();
     let job = |arm: &&'a Arm, point: &'a Vec<String>| Job { arm, point, seed: SEARCH_SEED, figures: vec![by.clone()] };
-    let jobs: Vec<Job> =
-        searching.iter().flat_map(|arm| grid.iter().map(|point| job(arm, point))).collect();
+    let jobs: Vec<Job> = searching.iter().flat_map(|arm| grid.iter().map(|point| job(arm, point))).collect();
     let Some(ran) = all(claim, &jobs, 0, total, looked, watch)? else { return Ok(None) };
     let mut found = ran.chunks(grid.len()).map(|runs| {
         let each: Vec<f64> = runs.iter().map(|run| run.figures[0]).collect();
@@ -135,7 +135,11 @@ fn search<'a>(
     });
     let mut points = Vec::new();
     for arm in &claim.arms {
-        points.push(if arm.search { found.next().context("an arm was not searched")? } else { (Vec::new(), Vec::new()) });
+        points.push(if arm.search {
+            found.next().context("an arm was not searched")?
+        } else {
+            (Vec::new(), Vec::new())
+        });
     }
     Ok(Some(points))
 }
@@ -231,19 +235,15 @@ fn judged(condition: &Condition, values: &BTreeMap<(String, String), Vec<f64>>) 
     };
     let (left, right, is) = condition.judge(of);
     let shown = |values: &[f64]| match spread(values) {
-        s if s > 0.0 && s.is_finite() => format!("{} ± {}", short(mean(values)), short(s)),
+        // Constants are no less constant for their rounding.
+        s if s > 1e-12 * mean(values).abs() && s.is_finite() => format!("{} ± {}", short(mean(values)), short(s)),
         _ => short(mean(values)),
     };
     let sign = if condition.at_most.is_some() { "≤" } else { "≥" };
     let wanted = right_side(condition);
     let above = condition.above.as_ref().map(|arm| format!(" above {arm}")).unwrap_or_default();
-    let means = format!(
-        "{}{above}: {} {} {sign} {}{wanted}",
-        condition.figure,
-        condition.arm,
-        shown(&left),
-        shown(&right),
-    );
+    let means =
+        format!("{}{above}: {} {} {sign} {}{wanted}", condition.figure, condition.arm, shown(&left), shown(&right),);
     Judged { says: condition.says.clone(), means, is }
 }
 

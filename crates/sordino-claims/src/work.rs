@@ -22,7 +22,12 @@ pub struct Silent;
 impl Watch for Silent {}
 
 /// Does pieces `0..count`, `hands` at a time; `None` for those that were not begun when the watcher stopped.
-pub fn spread<T: Send>(count: usize, hands: usize, watch: &dyn Watch, piece: impl Fn(usize) -> T + Sync) -> Vec<Option<T>> {
+pub fn spread<T: Send>(
+    count: usize,
+    hands: usize,
+    watch: &dyn Watch,
+    piece: impl Fn(usize) -> T + Sync,
+) -> Vec<Option<T>> {
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<T>>> = (0..count).map(|_| Mutex::new(None)).collect();
     let hand = || {

@@ -20,7 +20,9 @@ const TALLY: &str = "claims.json";
 /// Measures claims one after another; what they came to is printed, and kept with all curves.
 pub fn claims(arguments: &Claims, crew: &Crew) -> Done {
     if crew.processes().is_some() {
-        return Err(request(anyhow::anyhow!("claims are measured on threads of one process: start it without a launcher")));
+        return Err(request(anyhow::anyhow!(
+            "claims are measured on threads of one process: start it without a launcher"
+        )));
     }
     let claims = chosen(arguments).map_err(request)?;
     let out = arguments.out.clone().unwrap_or_else(|| plans::fresh("claims"));
@@ -61,7 +63,11 @@ pub fn claims(arguments: &Claims, crew: &Crew) -> Done {
     if progress::interrupted() {
         eprintln!("sordino: interrupted; {} of {} claims were measured", tally.claims.len(), claims.len());
     }
-    if broken.is_empty() { Ok(()) } else { Err(failed(anyhow::anyhow!("could not be measured: {}", broken.join(", ")))) }
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(failed(anyhow::anyhow!("could not be measured: {}", broken.join(", "))))
+    }
 }
 
 /// The claims that are asked for, each with its file's text.

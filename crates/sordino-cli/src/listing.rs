@@ -9,23 +9,28 @@ use crate::arguments::List;
 use crate::{Done, request};
 
 /// Lists the named rows.
-pub fn methods(list: &List) {
+pub fn methods(list: &List) -> Done {
     if list.json {
-        let rows: Vec<_> = ROWS
+        let rows = ROWS
             .iter()
             .map(|r| {
+                let sends = sordino_tasks::sends(r)?;
                 let choices: serde_json::Map<_, _> =
                     r.choices.iter().map(|(a, e)| ((*a).to_owned(), json!(e))).collect();
-                json!({"name": r.name, "about": r.about, "paper": r.paper, "choices": choices, "notes": r.notes})
+                Ok(json!({
+                    "name": r.name, "about": r.about, "paper": r.paper, "sends": sends, "choices": choices, "notes": r.notes
+                }))
             })
-            .collect();
+            .collect::<sordino::Result<Vec<_>>>()
+            .map_err(request)?;
         say!("{:#}", json!(rows));
-        return;
+        return Ok(());
     }
     for row in ROWS {
         say!("{:<16} {}", row.name, row.about);
     }
     say!("\n`sordino explain NAME` shows a method's choices; --set changes any of them.");
+    Ok(())
 }
 
 /// Lists the axes with their elements; tasks have a list of their own, but belong to the JSON.

@@ -104,10 +104,7 @@ fn command(command: &Command, crew: &Crew) -> Done {
         Command::Run(run) => run::run(run, crew),
         Command::Compare(compare) => compare::compare(compare, crew),
         Command::Eval(eval) => evaluate::evaluate(eval),
-        Command::Methods(list) => {
-            listing::methods(list);
-            Ok(())
-        }
+        Command::Methods(list) => listing::methods(list),
         Command::Axes(list) => {
             listing::axes(list);
             Ok(())

@@ -6,7 +6,7 @@ use sordino::grammar::{Key, Listing, unknown};
 use sordino::recipe::{AXES, Axis, NESTED, ROWS, Row};
 use sordino::{Error, Result};
 
-use crate::tasks;
+use crate::{sends, tasks};
 
 /// Says what a name is, in lines of text.
 pub fn explain(name: &str) -> Result<String> {
@@ -27,7 +27,7 @@ pub fn explain(name: &str) -> Result<String> {
         }
     }
     for row in ROWS.iter().filter(|r| r.name == name) {
-        method(&mut text, row);
+        method(&mut text, row)?;
     }
     for found in AXES.iter().chain(NESTED).filter(|a| a.name == name) {
         axis(&mut text, found);
@@ -75,14 +75,16 @@ pub fn axis(text: &mut String, axis: &Axis) {
     }
 }
 
-fn method(text: &mut String, row: &Row) {
-    line(text, format_args!("{}: {}\npaper: {}", row.name, row.about, row.paper));
+fn method(text: &mut String, row: &Row) -> Result<()> {
+    line(text, format_args!("{}: {}\npaper: {}\nsends: {}", row.name, row.about, row.paper, sends(row)?));
     for (axis, element) in row.choices {
         line(text, format_args!("  {axis:<14} {element}"));
     }
     if !row.notes.is_empty() {
         line(text, format_args!("{}", row.notes));
     }
+    line(text, format_args!("`sordino claims {}` holds it against its paper", row.name));
+    Ok(())
 }
 
 fn keys<'a>(text: &mut String, axis: &str, keys: impl Iterator<Item = &'a Key>) {

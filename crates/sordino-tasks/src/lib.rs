@@ -6,8 +6,10 @@
 pub mod clock;
 mod explain;
 pub mod plans;
+mod sends;
 pub mod tasks;
 
 pub use explain::{axis, explain};
 pub use plans::{Planned, Wish, plan};
+pub use sends::sends;
 pub use tasks::{ENTRIES, Entry, Made, entry};

@@ -1,5 +1,6 @@
 //! The program as its users meet it: arguments in; files, tables and exit statuses out.
 
+mod claims;
 mod federated;
 mod launched;
 mod naive;

@@ -362,7 +362,7 @@ impl Bench<'_> {
             self.session.open()?;
             self.session.spend(workload)?;
             let flags = if self.rank == 0 { self.flags(observer) } else { 0 };
-            let told = self.session.close(flags)?;
+            let told = self.session.meet(workload, flags)?;
             let stop = told.flags & STOP != 0;
             if self.rank == 0 {
                 self.tell(&told, observer);

@@ -23,6 +23,7 @@
 //! # Deviations from the paper
 //! None.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl<S: Fn(f64) + Send + Sync> Clock for Slowed<S> {
         self.inner.cpu()
     }
 
-    fn worked(&self, client: u64, round: u64, steps: u64, seconds: f64) {
+    fn worked(&self, client: u64, round: u64, steps: Range<u64>, seconds: f64) {
         self.inner.worked(client, round, steps, seconds);
         self.dawdle(client, seconds);
     }

@@ -115,6 +115,10 @@ impl Aggregator for Bucketing {
         self.then.weighs()
     }
 
+    fn by_entry(&self) -> bool {
+        self.then.by_entry()
+    }
+
     fn withstands(&self, workers: usize) -> usize {
         self.then.withstands(workers.div_ceil(self.size))
     }

@@ -55,6 +55,10 @@ impl Aggregator for Median {
         self.heard.by_column(out, middle);
     }
 
+    fn by_entry(&self) -> bool {
+        true
+    }
+
     fn withstands(&self, workers: usize) -> usize {
         workers.saturating_sub(1) / 2
     }

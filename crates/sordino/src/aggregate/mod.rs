@@ -82,6 +82,12 @@ pub trait Aggregator: Send {
         false
     }
 
+    /// Whether every entry of the aggregate is made of the voices' same entry and nothing else, so that chunks of vectors
+    /// may be aggregated one by one.
+    fn by_entry(&self) -> bool {
+        self.linear()
+    }
+
     /// How many of `workers` may send anything at all without moving the result arbitrarily far.
     fn withstands(&self, _workers: usize) -> usize {
         0

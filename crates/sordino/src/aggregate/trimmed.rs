@@ -89,6 +89,10 @@ impl Aggregator for Trimmed {
         });
     }
 
+    fn by_entry(&self) -> bool {
+        true
+    }
+
     fn withstands(&self, workers: usize) -> usize {
         self.dropped(workers)
     }

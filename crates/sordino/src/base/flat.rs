@@ -32,12 +32,14 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// What it is for.
     pub role: Role,
+    /// Entries of the tensor that this is, or was cut from.
+    pub of: usize,
 }
 
 impl Tensor {
     /// A tensor by name, shape and role.
     pub fn new(name: impl Into<String>, shape: &[usize], role: Role) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), role }
+        Self { name: name.into(), shape: shape.to_vec(), role, of: shape.iter().product() }
     }
 
     /// How many entries it has.

@@ -63,6 +63,8 @@ pub struct Stream {
     key: u64,
     next: u64,
     spare: Option<u32>,
+    /// Which part is called part 0.
+    first: u64,
 }
 
 impl Stream {
@@ -73,7 +75,7 @@ impl Stream {
         for part in [purpose as u64, client, index] {
             key = mix(key ^ part.wrapping_mul(GOLDEN).wrapping_add(part.rotate_left(32)));
         }
-        Self { key, next: 0, spare: None }
+        Self::of_key(key)
     }
 
     /// The key by which anybody draws the same numbers: what a message may carry in place of them.
@@ -83,13 +85,21 @@ impl Stream {
 
     /// The stream of a key, from its beginning.
     pub fn of_key(key: u64) -> Self {
-        Self { key, next: 0, spare: None }
+        Self { key, next: 0, spare: None, first: 0 }
     }
 
     /// A stream derived from this one for part `index` (a tensor, a bucket, a chunk), whatever has been drawn.
     #[must_use]
     pub fn part(&self, index: u64) -> Self {
-        Self { key: mix(self.key ^ index.wrapping_add(1).wrapping_mul(GOLDEN)), next: 0, spare: None }
+        let index = self.first.wrapping_add(index);
+        Self::of_key(mix(self.key ^ index.wrapping_add(1).wrapping_mul(GOLDEN)))
+    }
+
+    /// This stream with its parts counted from part `first` on: what a chunk of a vector is coded by, whose first bucket is
+    /// not the vector's.
+    #[must_use]
+    pub fn from_part(&self, first: u64) -> Self {
+        Self { first: self.first.wrapping_add(first), ..self.clone() }
     }
 
     /// Word `i`, without moving the cursor.

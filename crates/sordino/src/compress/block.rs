@@ -24,7 +24,7 @@
 //! `ratio` is the share kept, here and in `topk`; the paper's ratio 64 is `ratio=1/64` = 0.015625, the default. Tensors
 //! under 64 entries travel whole beside larger ones.
 
-use super::scope::{SMALL, kept_small};
+use super::scope::{SMALL, grain, kept_small};
 use super::{Class, Coding, Compressor, Linear};
 use crate::base::{Error, Layout, Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
@@ -76,9 +76,9 @@ impl Block {
     /// Tensor by tensor: where it begins, how long it is, how much of it is kept.
     fn lengths(self, layout: &Layout) -> impl Iterator<Item = (usize, usize, usize)> {
         let keep_small = kept_small(layout);
-        layout.ranges().iter().filter(|r| !r.is_empty()).map(move |r| {
+        layout.tensors().filter(|(_, r)| !r.is_empty()).map(move |(tensor, r)| {
             let n = r.len();
-            let whole = keep_small && n < SMALL;
+            let whole = keep_small && tensor.of < SMALL;
             (r.start, n, if whole { n } else { ((self.ratio * n as f64) as usize).clamp(1, n) })
         })
     }
@@ -134,6 +134,18 @@ impl Compressor for Block {
 
     fn linear(&mut self) -> Option<&mut dyn Linear> {
         Some(self)
+    }
+
+    fn grain(&self, layout: &Layout) -> Option<usize> {
+        Some(grain(layout))
+    }
+
+    fn seam(&self, _: &Layout) -> Option<usize> {
+        Some(usize::MAX)
+    }
+
+    fn parts(&self, layout: &Layout) -> u64 {
+        self.lengths(layout).count() as u64
     }
 }
 

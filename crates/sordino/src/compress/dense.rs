@@ -52,6 +52,14 @@ impl Compressor for Dense {
     fn linear(&mut self) -> Option<&mut dyn Linear> {
         Some(self)
     }
+
+    fn grain(&self, _: &Layout) -> Option<usize> {
+        Some(1)
+    }
+
+    fn seam(&self, _: &Layout) -> Option<usize> {
+        Some(1)
+    }
 }
 
 impl Linear for Dense {

@@ -163,6 +163,10 @@ impl Piece for Half {
     fn saturated(&self) -> u64 {
         self.saturated
     }
+
+    fn by_entry(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

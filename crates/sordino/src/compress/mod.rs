@@ -3,6 +3,7 @@
 mod bingrad;
 mod block;
 mod clipped;
+mod cuts;
 mod dense;
 mod digits;
 mod half;
@@ -20,6 +21,7 @@ mod topk;
 pub use bingrad::{BinGrad, Kind};
 pub use block::Block;
 pub use clipped::Clipped;
+pub use cuts::{cut, nearest};
 pub use dense::Dense;
 pub use half::{Format, Half};
 pub use natural::Natural;
@@ -167,6 +169,23 @@ pub trait Compressor: Send {
     /// The linear face, where coding commutes with adding up; what all-reduce needs.
     fn linear(&mut self) -> Option<&mut dyn Linear> {
         None
+    }
+
+    /// After how many entries of a tensor a vector may be cut into chunks that are coded by themselves, each with scales
+    /// and selections of its own; where a tensor ends it may be cut too. None: it looks at the whole vector at once.
+    fn grain(&self, _layout: &Layout) -> Option<usize> {
+        None
+    }
+
+    /// The same for cuts that change nothing of what is said: those between its buckets.
+    fn seam(&self, _layout: &Layout) -> Option<usize> {
+        None
+    }
+
+    /// How many parts of its streams a vector of this layout is coded by, at the most: a chunk's go on where those of the
+    /// chunks before it end.
+    fn parts(&self, layout: &Layout) -> u64 {
+        layout.len() as u64
     }
 
     /// How many entries this compressor has cut down to the largest number of its format so far.

@@ -95,6 +95,10 @@ impl Piece for RandK {
         }
     }
 
+    fn selects(&self) -> bool {
+        true
+    }
+
     fn bound(&self, n: usize) -> usize {
         8 + 4 * self.kept(n)
     }

@@ -13,9 +13,14 @@ use crate::grammar::Args;
 pub const SMALL: usize = 64;
 
 /// Whether small tensors travel dense: not where every tensor is small (a toy, a short linear model) and there is nothing
-/// larger to travel beside.
+/// larger to travel beside. A chunk is judged by the tensors that it was cut from.
 pub fn kept_small(layout: &Layout) -> bool {
-    layout.ranges().iter().any(|r| r.len() >= SMALL)
+    layout.tensors().any(|(tensor, _)| tensor.of >= SMALL)
+}
+
+/// After how many entries of a tensor scales and selections may be taken anew: not of next to nothing, but in a toy.
+pub fn grain(layout: &Layout) -> usize {
+    if kept_small(layout) { SMALL } else { 1 }
 }
 
 /// How a vector is cut into pieces.
@@ -66,6 +71,16 @@ pub trait Piece: Send {
     fn saturated(&self) -> u64 {
         0
     }
+
+    /// Whether every entry is said by itself, by the same bits wherever a piece begins and ends.
+    fn by_entry(&self) -> bool {
+        false
+    }
+
+    /// Whether some entries are said and the others are not, so that where a piece ends decides which.
+    fn selects(&self) -> bool {
+        false
+    }
 }
 
 /// A piece codec over a whole vector.
@@ -85,22 +100,21 @@ struct Plan {
 
 impl Plan {
     fn new(layout: &Layout, scope: Scope) -> Self {
-        let ranges = layout.ranges();
         let keep_small = kept_small(layout);
         let mut plan = Self::default();
-        for range in ranges.iter().filter(|r| !r.is_empty()) {
-            if keep_small && range.len() < SMALL {
-                plan.dense.push(range.clone());
+        for (tensor, range) in layout.tensors().filter(|(_, r)| !r.is_empty()) {
+            if keep_small && tensor.of < SMALL {
+                plan.dense.push(range);
                 continue;
             }
             match scope {
-                Scope::Tensor => plan.coded.push(range.clone()),
+                Scope::Tensor => plan.coded.push(range),
                 Scope::Bucket(n) => {
                     plan.coded.extend(range.clone().step_by(n).map(|from| from..(from + n).min(range.end)));
                 }
                 Scope::Model => match plan.coded.last_mut() {
                     Some(last) if last.end == range.start => last.end = range.end,
-                    _ => plan.coded.push(range.clone()),
+                    _ => plan.coded.push(range),
                 },
             }
         }
@@ -182,6 +196,30 @@ impl<P: Piece> Compressor for Pieces<P> {
 
     fn saturated(&self) -> u64 {
         self.piece.saturated()
+    }
+
+    fn grain(&self, layout: &Layout) -> Option<usize> {
+        match self.scope {
+            _ if self.piece.by_entry() => Some(1),
+            Scope::Bucket(n) => Some(n),
+            // The largest of a chunk are not the largest of the model.
+            Scope::Model if self.piece.selects() => None,
+            Scope::Tensor | Scope::Model => Some(grain(layout)),
+        }
+    }
+
+    fn seam(&self, _: &Layout) -> Option<usize> {
+        match self.scope {
+            _ if self.piece.by_entry() => Some(1),
+            Scope::Bucket(n) => Some(n),
+            Scope::Tensor => Some(usize::MAX),
+            Scope::Model => None,
+        }
+    }
+
+    fn parts(&self, layout: &Layout) -> u64 {
+        let ranges = Plan::new(layout, self.scope).coded.len() as u64;
+        if self.scope == Scope::Model { ranges.min(1) } else { ranges }
     }
 }
 

@@ -123,6 +123,10 @@ impl Piece for TopK {
         Class::Contractive { delta: self.kept(n) as f64 / n as f64 }
     }
 
+    fn selects(&self) -> bool {
+        true
+    }
+
     fn bound(&self, n: usize) -> usize {
         let k = self.kept(n);
         4 * k + wire::packed_len(wire::bits_for(n), k)

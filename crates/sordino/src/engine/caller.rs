@@ -92,6 +92,7 @@ impl Worker {
             () if self.participation.served().is_some() => {
                 "a server that serves whoever comes: it says when there is work; take participation=everyone"
             }
+            () if self.ahead.goes() => "words that are late: it would have to go on meanwhile; take staleness=fresh",
             () if !self.local.is_plain() => {
                 "local work that is more than the optimizer's steps; take local=descent without `prox`"
             }
@@ -140,7 +141,7 @@ impl Worker {
         };
         self.silence = steps;
         let seconds = self.clock.now() - since;
-        self.clock.worked(self.rank as u64, self.round, steps, seconds);
+        self.clock.worked(self.rank as u64, self.round, 0..steps, seconds);
         self.times.compute += self.clock.now() - since;
         Ok(())
     }

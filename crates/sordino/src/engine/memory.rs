@@ -1,5 +1,6 @@
 //! Everything a worker remembers, and back.
 
+use super::ahead::Ahead;
 use super::told::Times;
 use super::worker::Worker;
 use crate::base::{Error, Former, Result, State};
@@ -35,6 +36,7 @@ impl Worker {
         state.put_all("compress", part(&|s| self.compressor.save(s)));
         state.put_all("aggregate", part(&|s| self.aggregator.save(s)));
         state.put_all("beside", part(&|s| self.beside.save(s)));
+        state.put_all("ahead", part(&|s| self.ahead.save(s)));
         if let Some(guard) = &self.guard {
             state.put_all("privacy", part(&|s| guard.save(s)));
         }
@@ -71,6 +73,7 @@ impl Worker {
             guard.load(&state.part("privacy"))?;
         }
         self.beside.load(&state.part("beside"), &self.lanes())?;
+        self.ahead.load(&state.part("ahead"), &self.layout, &self.asides)?;
         self.common.copy_from_slice(&self.buffers);
         for (client, theirs) in state.part("clients").families() {
             let client =
@@ -127,6 +130,7 @@ impl Worker {
         state.put_all("compress", self.compressor.deal(&former.part("compress"))?);
         state.put_all("aggregate", self.aggregator.deal(&former.part("aggregate"))?);
         state.put_all("beside", alike.part("beside").same_but(&[])?);
+        state.put_all("ahead", Ahead::deal(&former.part("ahead"))?);
         if let Some(guard) = &self.guard {
             state.put_all("privacy", guard.deal(&alike.part("privacy"), federated)?);
         }

@@ -1,5 +1,6 @@
 //! The round, who carries it out, and the handle that callers hold.
 
+mod ahead;
 mod beside;
 mod caller;
 mod errand;

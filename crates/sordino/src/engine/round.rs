@@ -5,6 +5,7 @@
 //! enter    feedback: look ahead            one voice after another: the rank's own, or the clients it plays
 //! local    silent steps
 //! speak    payload · feedback: compensate · privacy · exchange
+//!          silent steps of the next round, where words may be late
 //! close    exchange · feedback: settle, restore · outer
 //! ```
 
@@ -25,6 +26,7 @@ pub fn round(w: &mut Worker, port: &mut dyn Port, workload: &mut dyn Workload, f
         w.spend(workload)?;
         speak(w, port, flags)?;
     }
+    w.meanwhile(port, workload)?;
     close(w, port, flags)
 }
 

@@ -219,8 +219,24 @@ impl Session {
         confirm(&mut *self.port)
     }
 
-    /// Closes the round that `open` began.
+    /// Closes the round that `open` began and `spend` worked in; where words may be late, the first steps of the next
+    /// round are made while they travel.
+    pub fn meet(&mut self, workload: &mut dyn Workload, flags: u8) -> Result<Told> {
+        if !self.worker.federated() {
+            round::speak(&mut self.worker, &mut *self.port, flags)?;
+        }
+        self.worker.meanwhile(&mut *self.port, workload)?;
+        round::close(&mut self.worker, &mut *self.port, flags)
+    }
+
+    /// Closes the round that `open` began, of a caller that has made its steps.
     pub fn close(&mut self, flags: u8) -> Result<Told> {
+        if self.worker.ahead.goes() {
+            return Err(Error::request(
+                "staleness=delayed goes on with our own steps while words travel; close the round with `meet`, or take \
+                 staleness=fresh",
+            ));
+        }
         if !self.worker.federated() {
             round::speak(&mut self.worker, &mut *self.port, flags)?;
         }

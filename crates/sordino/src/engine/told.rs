@@ -5,7 +5,7 @@
 pub struct Told {
     /// Rounds done.
     pub rounds: u64,
-    /// Local steps done.
+    /// Local steps done, those made while words travelled included.
     pub steps: u64,
     /// Local steps of this round.
     pub silence: u64,

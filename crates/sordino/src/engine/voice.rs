@@ -1,12 +1,12 @@
 //! One voice after another: it takes the floor, works in silence, speaks and leaves.
 
 use super::beside::Table;
-use super::seats::{NOBODY, draws_of, steps_of};
+use super::seats::NOBODY;
 use super::worker::Worker;
 use crate::base::{Purpose, Result, State};
 use crate::exchange::{Voice, report_beside};
 use crate::fabric::Port;
-use crate::local::{Ground, Spent};
+use crate::local::Spent;
 use crate::optim::Transform;
 use crate::payload::Payload;
 use crate::workload::Workload;
@@ -31,6 +31,7 @@ impl Worker {
         }
         self.point.copy_from_slice(&self.model);
         self.feedback.look_ahead(&mut self.point);
+        self.ahead.replay(self.payload, &mut self.point);
         Ok(())
     }
 
@@ -66,31 +67,14 @@ impl Worker {
             self.spent = Spent { asides: self.asides.clone(), ..Spent::default() };
             return Ok(());
         }
-        let (began, cpu) = (self.clock.now(), self.clock.cpu());
-        let (client, silence) = (self.voice.client, self.silence);
-        let steps = steps_of(&*self.schedule, &self.rows, client, self.batch, silence);
-        let draw = draws_of(&*self.schedule, &self.rows, client, self.batch, self.round, self.draws);
-        let mut ground = Ground {
-            workload,
-            optimizer: &mut self.optimizer,
-            seed: self.seed,
-            client,
-            draw,
-            step: self.step,
-            silence,
-            voices: self.seats.voices.len(),
-            gain: self.aggregator.gain(self.seats.voices.len() as f64, self.seats.expected),
-            layout: &self.layout,
-        };
-        self.spent = self.local.spend(&mut ground, &mut self.point, &mut self.buffers, &mut self.offer, steps)?;
-        let waited = self.local.talked();
-        if !self.seats.clients && waited.is_none() {
-            self.clock.worked(client, self.round, steps, self.clock.now() - began);
+        let stretch = self.stretch();
+        let (made, spent) = self.ahead.hand_over(&mut self.offer);
+        self.spent = spent;
+        let steps = self.steps_in(&stretch);
+        if made < steps {
+            let more = self.work(workload, &stretch, made..steps)?;
+            self.spent.join(more, made, steps - made);
         }
-        let waited = waited.unwrap_or(0.0);
-        self.times.close += waited;
-        self.times.compute += self.clock.now() - began - waited;
-        self.times.cpu += self.clock.cpu() - cpu;
         Ok(())
     }
 

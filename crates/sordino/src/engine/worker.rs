@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::beside::{Beside, Table};
 use super::caller::Caller;
 use super::guard::Guard;
@@ -85,6 +86,7 @@ pub struct Worker {
     /// Buffers as they were agreed on, while clients change them.
     pub(super) common: Vec<f32>,
     pub(super) spent: Spent,
+    pub(super) ahead: Ahead,
     pub(super) tally: Tally,
 }
 
@@ -179,6 +181,7 @@ impl Worker {
             heard: Vec::new(),
             layout,
             spent: Spent::default(),
+            ahead: Ahead::new(parts.staleness.delay()),
             tally: Tally::default(),
         }
     }
@@ -346,6 +349,11 @@ impl Worker {
         self.caller.map_or_else(|| self.optimizer.anneal.rate(self.step), |caller| caller.rate)
     }
 
+    /// Local steps of one pass over the rows of a client, on average.
+    pub(super) fn epoch(&self) -> f64 {
+        epoch_of(&self.rows, self.batch)
+    }
+
     /// How many silent steps follow; nothing has been said of them.
     pub(super) fn begin_silence(&mut self) {
         self.begin_silence_at(self.rate(), self.step < self.optimizer.anneal.warmup());
@@ -362,7 +370,7 @@ impl Worker {
                 previous_rate: self.previous_rate,
                 steps: self.total,
                 warming,
-                epoch: epoch_of(&self.rows, self.batch),
+                epoch: self.epoch(),
             },
         );
         self.tally = Tally::default();
@@ -504,7 +512,7 @@ impl Worker {
         let tally = std::mem::take(&mut self.tally);
         Told {
             rounds: self.round,
-            steps: self.step,
+            steps: self.step + self.ahead.made(),
             silence: self.silence,
             rate,
             loss: if tally.spoke == 0 { f64::NAN } else { tally.loss / tally.spoke as f64 },

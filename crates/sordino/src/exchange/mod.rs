@@ -6,6 +6,7 @@ mod gather;
 pub mod lying;
 mod reduce;
 mod star;
+mod two_phase;
 
 pub use control::{decree, report};
 pub use frame::Frame;
@@ -13,6 +14,7 @@ pub use gather::Gather;
 pub use lying::{Attack, Lying};
 pub use reduce::{Average, Reduce, broadcast, everybodys};
 pub use star::{Star, invite, report_beside};
+pub use two_phase::{PIECE, TwoPhase};
 
 use crate::aggregate::{Aggregator, Gathering};
 use crate::base::{Error, Former, Kind, Layout, Purpose, Result, State, Stream, Use, flat};
@@ -141,6 +143,15 @@ pub enum Plan {
         /// The feedback on the way down.
         feedback: Element,
     },
+    /// Every rank the server of one chunk.
+    TwoPhase {
+        /// The compressor on the way down.
+        down: Element,
+        /// The feedback of owners.
+        feedback: Element,
+        /// Entries of a piece.
+        piece: usize,
+    },
     /// `reduce` where compressor and aggregator are linear, else `gather`.
     Auto,
 }
@@ -180,7 +191,30 @@ pub const ENTRIES: &[&Entry<Plan>] = &[
             Ok(Plan::Star { down: args.element("down")?.clone(), feedback: args.element("feedback")?.clone() })
         },
     },
+    &Entry {
+        name: "two_phase",
+        about: "every rank the server of one chunk: 2(N-1)/N of a message each way, whatever N",
+        keys: &[
+            Key { name: "down", default: "auto", about: "compressor of owners on the way down; auto: the way up's" },
+            Key {
+                name: "feedback",
+                default: "auto",
+                about: "residual, ef21 or none of owners; auto: as workers have it, none where nothing is lost",
+            },
+            Key { name: "piece", default: "1048576", about: "entries of a chunk that travel while others are coded" },
+        ],
+        build: |args| {
+            let (down, feedback) = (args.element("down")?.clone(), args.element("feedback")?.clone());
+            Ok(Plan::TwoPhase { down, feedback, piece: args.count("piece", 1)? as usize })
+        },
+    },
 ];
+
+/// All ranks but this one, from the next on: whom to send to so that nobody is sent everything at once.
+fn around(port: &dyn Port) -> impl Iterator<Item = usize> + use<> {
+    let (rank, size) = (port.rank(), port.size());
+    (1..size).map(move |step| (rank + step) % size)
+}
 
 /// The plan that an element names.
 pub fn plan(element: &Element) -> Result<Plan> {

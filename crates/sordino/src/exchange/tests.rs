@@ -50,12 +50,16 @@ fn agree(
 /// The most bytes a frame adds to a body here: round, silence, flags, length, seal.
 const OVERHEAD: usize = 1 + 1 + 1 + 3 + 4;
 
+fn phases(piece: usize) -> impl Fn() -> Box<dyn Exchange> + Sync {
+    move || Box::new(TwoPhase::new(Box::new(Dense), false, piece))
+}
+
 fn star() -> Box<dyn Exchange> {
     Box::new(Star::new(Box::new(Dense), Box::new(crate::feedback::None)))
 }
 
 #[test]
-fn gather_reduce_and_star_agree_bit_for_bit_for_every_size() {
+fn all_exchanges_agree_bit_for_bit_for_every_size() {
     for size in [1, 2, 3, 4, 7] {
         for len in [1, 5, 64, 1001] {
             let gather = agree(size, len, || Box::new(Gather::default()), &[]);
@@ -65,7 +69,12 @@ fn gather_reduce_and_star_agree_bit_for_bit_for_every_size() {
             for (rank, (said, agreed, flags, _)) in gather.iter().enumerate() {
                 assert_eq!((said, agreed, *flags), (&given(rank, len), &naive, 5));
             }
-            for other in [agree(size, len, || Box::new(Reduce::default()), &[]), agree(size, len, star, &[])] {
+            for other in [
+                agree(size, len, || Box::new(Reduce::default()), &[]),
+                agree(size, len, star, &[]),
+                agree(size, len, phases(1 << 20), &[]),
+                agree(size, len, phases(19), &[]),
+            ] {
                 for (a, b) in gather.iter().zip(&other) {
                     assert_eq!((&a.0, &a.1, a.2), (&b.0, &b.1, b.2), "size {size} len {len}");
                 }
@@ -82,6 +91,7 @@ fn weights_make_the_mean_over_rows_and_equal_weights_the_plain_mean() {
         let expected = (3.0 * given(0, 10)[j] + given(1, 10)[j]) / 4.0;
         assert!((out[1].1[j] - expected).abs() < 1e-6);
     }
+    assert_eq!(out[0].1, agree(3, 10, phases(2), &weights)[1].1);
     let plain = agree(3, 10, || Box::new(Gather::default()), &[]);
     let equal = agree(3, 10, || Box::new(Gather::default()), &[1.0; 3]);
     assert_eq!(plain[2].1, equal[2].1);
@@ -101,6 +111,10 @@ fn reduce_moves_the_volume_of_a_ring_and_the_server_is_a_party_of_its_own() {
     let ideal = 2 * (size - 1) * 4 * len / size;
     for bytes in [sent, received] {
         assert!(bytes as usize >= ideal && bytes as usize <= ideal + 6 * OVERHEAD, "{bytes} {ideal}");
+    }
+    let (sent, received) = ledger(agree(size, len, phases(500), &[])).busiest(size, None);
+    for bytes in [sent, received] {
+        assert!(bytes as usize >= ideal && bytes as usize <= ideal + 30 * (OVERHEAD + 1), "{bytes} {ideal}");
     }
     let star = ledger(agree(size, len, star, &[]));
     let (sent, received) = star.busiest(size, None);
@@ -138,6 +152,69 @@ fn the_server_remembers_what_it_did_not_say() {
         flat::add(&mut total, &agreed);
     }
     assert_eq!(total, [4.0, 3.0, 2.0, 1.0]);
+}
+
+#[test]
+fn an_owner_remembers_what_it_did_not_say_and_a_new_one_takes_its_chunk_of_it() {
+    let (layout, len) = (Layout::vector(12), 12);
+    let meet = |states: &[State], size: usize, round: u64| {
+        on_threads(connect(size), |mut port| {
+            let rank = port.rank();
+            let top = Box::new(Pieces::new(TopK::new(0.3), Scope::Tensor));
+            let mut exchange = TwoPhase::new(top, true, 1 << 20);
+            match states.len() {
+                0 => {}
+                n if n == size => exchange.load(&states[rank], &layout)?,
+                _ => {
+                    let former = Former::new(states.iter().collect(), &[], 1.0);
+                    let state = exchange.deal(&former, rank)?;
+                    exchange.load(&state, &layout)?;
+                }
+            }
+            let mut talk = Talk {
+                port: &mut port,
+                compressor: &mut Dense,
+                aggregator: &mut Mean::default(),
+                layout: &layout,
+                seed: 0,
+                frame: Frame { round, silence: 1, flags: 0 },
+                purpose: &Purpose::Payload,
+                voices: &Voice::ranks(size),
+                expected: size as f64,
+                clients: false,
+                weights: &[],
+            };
+            let given: Vec<f32> = (1..=12u8).map(|i| if round == 0 { f32::from(i) } else { 0.0 }).collect();
+            let (mut said, mut agreed) = (vec![0.0; len], vec![0.0; len]);
+            exchange.begin(&mut talk, Voice { client: rank as u64, rank }, &given, &mut said)?;
+            exchange.finish(&mut talk, &mut said, &mut agreed)?;
+            assert_eq!(said, given, "a worker said what it said");
+            let mut state = State::default();
+            exchange.save(&mut state);
+            Ok((agreed, state))
+        })
+        .unwrap()
+    };
+    // Whoever owns what: everything is told in the end, and nothing twice.
+    let mut told = vec![0.0; len];
+    let (mut states, mut most) = (Vec::new(), 0.0f32);
+    for (round, size) in [3, 3, 2, 4, 4, 1, 3, 3, 3].into_iter().enumerate() {
+        let out = meet(&states, size, round as u64);
+        flat::add(&mut told, &out[0].0);
+        most = most.max(out[0].0[0]);
+        states = out.into_iter().map(|(_, state)| state).collect();
+        let owed: f32 = states.iter().flat_map(|state| &state.vectors["chunk"]).sum();
+        assert_eq!(owed + told.iter().sum::<f32>(), 78.0, "round {round}");
+    }
+    assert_eq!(told, (1..=12u8).map(f32::from).collect::<Vec<_>>());
+    assert!(most > 0.0 && states.iter().all(|state| state.vectors["chunk"].iter().all(|v| *v == 0.0)));
+    // A checkpoint with a hole, of another model, of a chunk that is another's.
+    let mut gap = meet(&[], 3, 0).into_iter().map(|(_, state)| state).collect::<Vec<_>>();
+    let mut exchange = TwoPhase::new(Box::new(Dense), true, 1);
+    assert!(exchange.load(&gap[2], &Layout::vector(9)).unwrap_err().to_string().contains("one model"));
+    gap.remove(1);
+    let former = Former::new(gap.iter().collect(), &[], 1.0);
+    assert!(exchange.deal(&former, 0).unwrap_err().to_string().contains("leave out entries 4 to 8"));
 }
 
 #[test]

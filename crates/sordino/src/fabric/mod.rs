@@ -17,6 +17,8 @@ pub use sim::{SimClock, SimPort, World, simulate, together};
 pub use slow::Slow;
 pub use threads::{ThreadPort, connect, on_threads};
 
+use std::ops::Range;
+
 use crate::base::{Error, Link, Party, Purpose, Result, State};
 use crate::grammar::{self, Element, Entry};
 
@@ -47,9 +49,10 @@ pub trait Clock: Send + Sync {
         0.0
     }
 
-    /// The calling rank has spent `steps` local steps for a client in a round, which took `seconds` of this clock; told
-    /// once per client and round. A virtual clock moves by what they take in its world.
-    fn worked(&self, _client: u64, _round: u64, _steps: u64, _seconds: f64) {}
+    /// The calling rank has spent these local steps of a round for a client, which took `seconds` of this clock. The
+    /// steps of a client's round are numbered from 0, and told once: all of them, or in parts where words are said
+    /// between. A virtual clock moves by what they take in its world.
+    fn worked(&self, _client: u64, _round: u64, _steps: Range<u64>, _seconds: f64) {}
 
     /// The calling rank, as `worker`, has done this fraction of the work of a step, which took `seconds` of this clock. A
     /// virtual clock moves by what it takes in its world.

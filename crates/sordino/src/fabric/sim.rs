@@ -38,6 +38,7 @@
 mod line;
 mod world;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,9 +90,9 @@ impl Clock for SimClock {
         f64::from_bits(self.now.load(Ordering::Relaxed))
     }
 
-    fn worked(&self, client: u64, round: u64, steps: u64, _: f64) {
-        let mut seconds = steps as f64 * self.world.pace(client, round);
-        if self.world.crashes(client, round) {
+    fn worked(&self, client: u64, round: u64, steps: Range<u64>, _: f64) {
+        let mut seconds = (steps.end - steps.start) as f64 * self.world.pace(client, round);
+        if steps.start == 0 && self.world.crashes(client, round) {
             seconds += self.world.restart;
         }
         self.advance(seconds);

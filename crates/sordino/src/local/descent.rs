@@ -69,8 +69,8 @@ impl Local for Descent {
         let mut gradient = std::mem::take(&mut self.gradient);
         gradient.resize(point.len(), 0.0);
         self.begin(point);
-        let (mut loss, mut asides) = (0.0, self.asides(ground.workload));
-        for i in 0..steps {
+        let (mut loss, mut asides, part) = (0.0, self.asides(ground.workload), ground.part.clone());
+        for i in part.clone() {
             let draw = ground.draws(i, self.batch);
             loss += ground.workload.gradient(point, buffers, &draw, &mut gradient)?;
             for (sum, aside) in asides.iter_mut().zip(ground.workload.asides()) {
@@ -92,7 +92,7 @@ impl Local for Descent {
             }
         }
         Ok(Spent {
-            loss: loss / steps as f64,
+            loss: loss / (part.end - part.start) as f64,
             clipped: ground.optimizer.chain.clipped_steps(),
             clipped_rows: ground.workload.clipped_rows(),
             asides,

@@ -8,6 +8,8 @@ pub use descent::Descent;
 pub use dual::Dual;
 pub use scaffold::Scaffold;
 
+use std::ops::Range;
+
 use crate::base::{Aside, Error, Former, Layout, Result, State};
 use crate::grammar::{self, Args, Element, Entry, Key};
 use crate::optim::Optimizer;
@@ -29,6 +31,9 @@ pub struct Ground<'a> {
     pub step: u64,
     /// Steps of the run that this round counts for.
     pub silence: u64,
+    /// Which of the round's steps are to be made now, of those that are asked for: all, or a part of them by local work
+    /// that is plain.
+    pub part: Range<u64>,
     /// How many speak in this round.
     pub voices: usize,
     /// What the aggregator multiplies by what they all tell alike: 1 but for sums.
@@ -63,6 +68,19 @@ pub struct Spent {
     pub asides: Vec<Aside>,
 }
 
+impl Spent {
+    /// Adds what `steps` more steps of the round found to what `made` had.
+    pub fn join(&mut self, more: Self, made: u64, steps: u64) {
+        if made == 0 {
+            *self = more;
+            return;
+        }
+        self.loss = (self.loss * made as f64 + more.loss * steps as f64) / (made + steps) as f64;
+        self.clipped += more.clipped;
+        self.clipped_rows += more.clipped_rows;
+    }
+}
+
 /// What is known of how far the optimum is, from the rows of one client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Certificate {
@@ -77,9 +95,10 @@ pub struct Certificate {
 /// # Contract
 /// Spends exactly the steps it was given, from `point`, which it moves; overwrites `offer` with the displacement it
 /// *accumulated* (what was subtracted from `point`, summed in the same order; for dual ascent a σ'th of it), or with the
-/// raw gradient where that is what is offered. Never speaks.
+/// raw gradient where that is what is offered. A part of a round that does not begin with it adds to `offer` instead.
+/// Never speaks.
 pub trait Local: Send {
-    /// Spends `steps` steps.
+    /// Spends the steps of a round of `steps`, or the part of them that is to be made now.
     fn spend(
         &mut self,
         ground: &mut Ground,
@@ -108,7 +127,7 @@ pub trait Local: Send {
         Err(Error::request("these local steps find their gradients by themselves; set local=descent"))
     }
 
-    /// Whether its steps are the optimizer's alone, so that a caller may make them instead.
+    /// Whether its steps are the optimizer's alone, so that a caller may make them instead, or words be said between.
     fn is_plain(&self) -> bool {
         false
     }

@@ -1,10 +1,9 @@
 //! What `auto` stands for: numbers from the task's defaults, choices from the other choices.
 
-use super::Recipe;
+use super::{Recipe, meeting};
 use crate::base::Result;
-use crate::exchange::{self, Plan};
 use crate::grammar::{Element, Value};
-use crate::{aggregate, compress, local, optim};
+use crate::{aggregate, local, optim};
 
 /// What a task suggests where a recipe says `auto`.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +26,8 @@ pub struct Defaults {
     pub clients: usize,
     /// Parameters of the model, or a guess that is rather too large: what rates for zeroth-order estimates carry.
     pub parameters: usize,
+    /// Ranks that meet; 1 where that is not known.
+    pub ranks: usize,
 }
 
 impl Defaults {
@@ -41,6 +42,7 @@ impl Defaults {
         tau: 1.0,
         clients: 100,
         parameters: 1000,
+        ranks: 1,
     };
 }
 
@@ -63,7 +65,7 @@ fn rounded(x: f64) -> f64 {
 }
 
 /// Replaces `key` where it says `auto`; an absent key counts as `auto` if `absent` says so.
-fn fill(element: &mut Element, key: &str, absent: bool, value: Value) {
+pub(super) fn fill(element: &mut Element, key: &str, absent: bool, value: Value) {
     let auto = Value::Element(Element::word("auto"));
     match element.named.get(key) {
         Some(v) if *v == auto => {}
@@ -286,18 +288,5 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
         let plain = plain && participation.name == "everyone" && privacy.name == "none" && !dual;
         recipe.choose("payload", &Element::word(if plain { "parameters" } else { "displacement" }))?;
     }
-    if matches!(exchange::plan(recipe.choice("exchange")?)?, Plan::Auto) {
-        let federated = participation.name != "everyone";
-        let linear = compress::build(&codec)?.linear().is_some();
-        let linear = linear && aggregate::build(recipe.choice("aggregate")?)?.linear();
-        let exchange = if federated {
-            "star"
-        } else if linear {
-            "reduce"
-        } else {
-            "gather"
-        };
-        recipe.choose("exchange", &Element::word(exchange))?;
-    }
-    Ok(())
+    meeting::resolve(recipe, defaults)
 }

@@ -161,7 +161,7 @@ pub const AXES: &[Axis] = &[
     },
     Axis {
         name: "staleness",
-        about: "how old a word may be, where a server serves whoever comes",
+        about: "how old a word may be: in updates of a server that serves whoever comes, or in local steps",
         neutral: "fresh",
         elements: || list(staleness::ENTRIES),
         common: &[],

@@ -1,7 +1,9 @@
 //! Refusals: mixes that make no sense, each with its reason and a cure.
 
+mod chunked;
 mod dual;
 mod federated;
+mod late;
 mod piped;
 mod private;
 mod served;
@@ -21,10 +23,7 @@ use crate::{aggregate, feedback, optim, payload};
 pub fn check(recipe: &Recipe) -> Result<()> {
     // Every choice must build by itself: wrong values are named here.
     recipe.build(std::sync::Arc::new(crate::fabric::Still))?;
-    let text = |axis: &str| recipe.choice(axis).map(ToString::to_string);
-    let refuse = |a: &str, b: &str, why: &str, cure: &str| -> Result<()> {
-        Err(Error::request(format!("`{a}={}` with `{b}={}`: {why}; {cure}", text(a)?, text(b)?)))
-    };
+    let refuse = refusing(recipe);
     let partition = recipe.choice("partition")?;
     let flip = super::flips(partition)?;
     if flip > 0 && partition.name == "iid" {
@@ -82,6 +81,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     piped::check(recipe, &refuse)?;
     federated::check(recipe, &*memory, &refuse)?;
     served::check(recipe, payload, &*memory, &refuse)?;
+    late::check(recipe, &refuse)?;
     private::check(recipe, class, &refuse)
 }
 
@@ -135,10 +135,22 @@ fn exchanged(
                 );
             }
         }
+        Plan::TwoPhase { .. } => chunked::check(recipe, refuse)?,
         Plan::Gather => {}
         Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is checked")),
     }
     Ok(())
+}
+
+/// Refuses a resolved recipe whose vectors may not be coded and aggregated chunk by chunk.
+pub(super) fn by_chunks(recipe: &Recipe) -> Result<()> {
+    chunked::check(recipe, &refusing(recipe))
+}
+
+/// The refusal of two choices of a recipe, as a sentence.
+fn refusing(recipe: &Recipe) -> impl Fn(&str, &str, &str, &str) -> Result<()> {
+    let text = |axis: &str| recipe.choice(axis).map(ToString::to_string);
+    move |a, b, why, cure| Err(Error::request(format!("`{a}={}` with `{b}={}`: {why}; {cure}", text(a)?, text(b)?)))
 }
 
 /// What the engine's own all-reduce asks of the other choices.

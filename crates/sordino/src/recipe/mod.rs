@@ -4,6 +4,7 @@ mod auto;
 mod axes;
 mod budget;
 mod check;
+mod meeting;
 mod named;
 mod place;
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use crate::base::{Error, Result};
 use crate::compress::{Compressor, Dense};
 use crate::engine::{Lanes, Parts, fingerprint};
-use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star};
+use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star, TwoPhase};
 use crate::fabric::{self, Clock, Medium, Still};
 use crate::grammar::{Element, Value, unknown};
 use crate::participation::Participation;
@@ -280,6 +281,11 @@ fn build_exchange(element: &Element, up: &str) -> Result<Box<dyn Exchange>> {
             let differences = up == "ef21" && feedback.name == "ef21";
             let way_down = if differences { Element::word("residual") } else { feedback };
             Box::new(Star::new(compress::build(&down)?, feedback::build(&way_down)?))
+        }
+        Plan::TwoPhase { down, feedback, piece } => {
+            feedback::build(&feedback)?;
+            // What an owner leaves unsaid is told later, of differences too.
+            Box::new(TwoPhase::new(compress::build(&down)?, feedback.name != "none", piece))
         }
         Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is built")),
     })

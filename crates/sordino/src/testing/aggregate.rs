@@ -75,6 +75,7 @@ pub fn suite(make: Make) {
         memory(make, count);
         unanimity_and_translation(make, count);
         breakdown(make, count);
+        entries(make, count);
     }
     assert!(worked, "it works with no number of voices");
     let liars = make().withstands(8);
@@ -136,6 +137,22 @@ fn unanimity_and_translation(make: Make, count: usize) {
     by = times(&by);
     flat::add(&mut expected, &by);
     near(&format!("{count} vectors were moved, their aggregate otherwise"), &expected, &found, 1e-5);
+}
+
+/// One that says it treats every entry by itself gives the same bits whether vectors are told whole or in two parts.
+fn entries(make: Make, count: usize) {
+    if !make().by_entry() {
+        return;
+    }
+    let (all, mut some) = (vectors(count), make());
+    assert!(!some.remembers(), "what is remembered is of whole vectors");
+    let (whole, mut parts) = (meet(&mut *some, &all, 3, alike), vec![f32::NAN; LEN]);
+    for part in [0..LEN / 3, LEN / 3..LEN] {
+        some.begin(&Gathering { len: part.len(), ..gathering(count, 3) }).expect("a part is not refused");
+        all.iter().for_each(|vector| some.add(&vector[part.clone()], 1.0));
+        some.finish(&mut parts[part]);
+    }
+    assert_eq!(whole, parts, "entry by entry {count} vectors come to something else");
 }
 
 /// As many liars as it says it withstands, whatever finite vectors they send and wherever they sit, leave the aggregate

@@ -1,7 +1,7 @@
 //! What every [`Compressor`] must keep, on several layouts and inputs.
 
 use crate::base::{Layout, Reader, Role, State, Stream, Tensor, Use, Writer, flat};
-use crate::compress::{Class, Coding, Compressor};
+use crate::compress::{Class, Coding, Compressor, cut, nearest};
 
 /// Streams over which expectations are averaged.
 const ROUNDS: u64 = 300;
@@ -16,7 +16,8 @@ const UNWRITTEN: u32 = 0x7FA5_5A5A;
 ///
 /// Checks, for each layout and input: the byte bound; the same bytes and the same vector again, also from a compressor
 /// with a history; the promise of the declared class; given = said + kept up to one unit in the last place; damaged
-/// messages are errors or vectors; and the laws of the linear face, of one phase or two.
+/// messages are errors or vectors; the laws of the linear face, of one phase or two; and chunks, where it may run on
+/// them: each keeps the promises, and cuts at seams change nothing.
 ///
 /// # Panics
 /// Where a promise is broken.
@@ -28,6 +29,7 @@ pub fn suite(make: &dyn Fn() -> Box<dyn Compressor>) {
             case.class(make);
             case.damage(make);
             case.linear(make);
+            case.chunks(make);
         }
     }
 }
@@ -277,6 +279,48 @@ impl Case<'_> {
 }
 
 impl Case<'_> {
+    /// Chunks of about a third, and pieces of about a seventh.
+    fn chunks(&self, make: &dyn Fn() -> Box<dyn Compressor>) {
+        let places = |step: usize, parts: usize| {
+            let mut ends: Vec<usize> =
+                (0..=parts).map(|i| nearest(self.layout, step, self.layout.len() * i / parts)).collect();
+            ends.dedup();
+            ends
+        };
+        if let Some(grain) = make().grain(self.layout) {
+            for ends in places(grain, 3).windows(2) {
+                let (range, name) = (ends[0]..ends[1], format!("{}, entries {} to {}", self.name, ends[0], ends[1]));
+                let chunk = Case { name, layout: &cut(self.layout, &range), given: &self.given[range] };
+                chunk.coding(make);
+                chunk.class(make);
+            }
+        }
+        if let Some(seam) = make().seam(self.layout) {
+            let mut compressor = make();
+            let (whole, mut first, mut said) = (self.said(&mut *compressor, 0), 0, Vec::new());
+            for ends in places(seam, 7).windows(2) {
+                let range = ends[0]..ends[1];
+                let piece =
+                    Case { name: self.name.clone(), layout: &cut(self.layout, &range), given: &self.given[range] };
+                said.extend(piece.said_from(&mut *compressor, first));
+                first += compressor.parts(piece.layout);
+            }
+            assert!(same_bits(&whole, &said), "{}: pieces between seams say something else", self.name);
+        }
+    }
+
+    /// What is said where parts of the streams begin at `first`.
+    fn said_from(&self, compressor: &mut dyn Compressor, first: u64) -> Vec<f32> {
+        let bytes = self.with(0, |at| {
+            let (stream, shared) = (at.stream.from_part(first), at.shared.from_part(first));
+            let mut out = Writer::new();
+            let at = Coding { stream: &stream, shared: &shared, ..*at };
+            compressor.encode(self.given, &at, &mut out).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+            out.bytes().to_vec()
+        });
+        self.decode(compressor, &bytes).unwrap_or_else(|| panic!("{}: a piece must decode", self.name))
+    }
+
     /// Two ranks agree round after round, and so does one that takes over from a checkpoint.
     fn two_phases(&self, make: &dyn Fn() -> Box<dyn Compressor>, class: Class, b: &[f32]) {
         let a = self.given;

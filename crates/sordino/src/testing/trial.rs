@@ -151,7 +151,7 @@ impl<'a> Trial<'a> {
             session.open()?;
             session.spend(&mut *workload)?;
             let point = session.worker().point().to_vec();
-            let told = session.close(0)?;
+            let told = session.meet(&mut *workload, 0)?;
             let state = session.save(&*workload)?;
             let worker = session.worker();
             rounds.push(Round {

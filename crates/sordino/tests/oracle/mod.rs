@@ -43,6 +43,7 @@ pub mod cocoa;
 pub mod cocoa_plus;
 pub mod def;
 pub mod delay_adaptive_sgd;
+pub mod delayed;
 pub mod diloco;
 pub mod dp_clip21;
 pub mod dp_fedavg;

@@ -26,8 +26,8 @@ impl Clock for Fake {
         3.0
     }
 
-    fn worked(&self, client: u64, round: u64, steps: u64, seconds: f64) {
-        self.heard.lock().unwrap().push((client, round, steps as f64, seconds));
+    fn worked(&self, client: u64, round: u64, steps: Range<u64>, seconds: f64) {
+        self.heard.lock().unwrap().push((client, round, (steps.end - steps.start) as f64, seconds));
     }
 
     fn laboured(&self, worker: u64, step: u64, fraction: f64, seconds: f64) {
@@ -46,12 +46,12 @@ fn the_last_clients_sleep_in_proportion_to_what_they_worked_and_nobody_else() {
     let sleep = |seconds| slept.lock().unwrap().push(seconds);
     let clock = Slowed { inner: inner.clone(), slow, clients: 5, sleep };
     for client in 0..6 {
-        clock.worked(client, 9, 200, 0.25);
+        clock.worked(client, 9, 0..200, 0.25);
     }
     assert_eq!(*slept.lock().unwrap(), [0.75, 0.75], "clients 3 and 4; a server that is no client is not slow");
     clock.laboured(4, 1, 0.5, 2.0);
     clock.laboured(0, 1, 0.5, 2.0);
-    clock.worked(4, 10, 200, 0.0);
+    clock.worked(4, 10, 0..200, 0.0);
     assert_eq!(*slept.lock().unwrap(), [0.75, 0.75, 6.0], "and never where no time passes");
     assert_eq!([clock.now(), clock.now(), clock.cpu()], [0.0, 1.0, 3.0]);
     let trip = Trip { client: 0, steps: 1, down: 1, up: 1 };

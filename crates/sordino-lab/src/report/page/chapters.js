@@ -14,7 +14,7 @@ function drawChapters() {
   if (!chapters) return;
   const counts = new Map();
   for (const { verdict } of chapters) counts.set(verdict, (counts.get(verdict) ?? 0) + 1);
-  const summary = [...counts].map(([verdict, n]) => `${n} ${verdict}`).join(" \u00b7 ");
+  const summary = [...counts].map(([verdict, n]) => `${verdict}: ${n}`).join(" \u00b7 ");
   const link = (chapter, at) => element("a", {
     href: `#${encodeURIComponent(chapter.title)}`, class: at === chosen ? "chosen" : null, "aria-current": at === chosen ? "true" : null,
     title: chapter.verdict, "data-verdict": chapter.verdict,

@@ -5,7 +5,7 @@ function drawHead() {
   const distinct = (pick) => [...new Set(runs.map(pick))];
   const word = (pick, unit) => {
     const list = distinct(pick);
-    return list.length === 1 ? `${isNumber(list[0]) ? whole(list[0]) : list[0]}${unit}` : null;
+    return list.length === 1 && list[0] !== "" ? `${isNumber(list[0]) ? whole(list[0]) : list[0]}${unit}` : null;
   };
   const count = (n, unit) => `${n} ${unit}${n === 1 ? "" : "s"}`;
   byId("subtitle").textContent = [

@@ -51,7 +51,7 @@ function seconds(v, places = 3) {
 
 // Axis labels: the shortest words that tell ticks apart.
 const tick = {
-  plain: (v) => (Math.abs(v) >= 1e6 ? digits(v / 1e6, 3).replace(/\.?0+$/, "") + "M" : Math.abs(v) >= 1e4 ? +(v / 1e3).toFixed(2) + "k" : String(+v.toPrecision(4))),
+  plain: (v) => (Math.abs(v) >= 1e6 ? +(v / 1e6).toPrecision(3) + "M" : Math.abs(v) >= 1e4 ? +(v / 1e3).toFixed(2) + "k" : String(+v.toPrecision(4))),
   bytes: (v) => bytes(v).replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, ""),
   seconds: (v) => seconds(v).replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, ""),
   percent: (v) => +(100 * v).toFixed(2) + "\u202f%",

@@ -4,7 +4,7 @@ use super::*;
 use crate::aggregate::{Aggregator, CenteredClip, Krum, Mean, Median};
 use crate::base::{Ledger, flat};
 use crate::compress::{Compressor, Dense, Pieces, Scope, TopK};
-use crate::exchange::{Frame, Gather, Reduce, Star};
+use crate::exchange::{Frame, Gather, Reduce, Star, TwoPhase};
 use crate::fabric::{Metered, Port, Still, connect, on_threads};
 use crate::grammar::Element;
 
@@ -138,7 +138,8 @@ fn every_attack_does_what_its_formula_says_and_all_ranks_agree() {
         for (a, e) in gathered[0].1.iter().zip(&expected) {
             assert!((f64::from(*a) - e).abs() < 1e-5, "{text}: {a}, expected {e}");
         }
-        for out in [&gathered, &five(attack, 2, &star), &five(attack, 2, &|| Box::new(Reduce::default()))] {
+        let phased = five(attack, 2, &|| Box::new(TwoPhase::new(Box::new(Dense), false, 2)));
+        for out in [&gathered, &five(attack, 2, &star), &five(attack, 2, &|| Box::new(Reduce::default())), &phased] {
             for (rank, (said, agreed, _)) in out.iter().enumerate() {
                 assert_eq!(*agreed, gathered[0].1, "{text}: rank {rank} agreed on something else");
                 assert_eq!(said[0], given(rank as u64), "{text}: rank {rank} said something else");

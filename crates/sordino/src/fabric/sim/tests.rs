@@ -31,7 +31,7 @@ fn rounds(world: &World, size: usize, rounds: u64, dawdle: impl Fn(usize, u64) +
         for round in 0..rounds {
             let rank = port.rank();
             dawdle(rank, round);
-            clock.worked(rank as u64, round, 3, 0.0);
+            clock.worked(rank as u64, round, 0..3, 0.0);
             meet(&mut port, &tag(), 1000 + 10 * rank)?;
             times.push(clock.now());
         }
@@ -175,7 +175,7 @@ fn evaluation_and_control_take_no_time_and_no_draws() {
         let world = World { loss: 0.2, jitter: 0.1, ..World::default() };
         on_threads(simulate(3, &world), |(mut port, clock): Rank| {
             for round in 0..5 {
-                clock.worked(port.rank() as u64, round, 2, 0.0);
+                clock.worked(port.rank() as u64, round, 0..2, 0.0);
                 meet(&mut port, &tag(), 100)?;
                 let before = clock.now();
                 for purpose in [Purpose::Evaluate, Purpose::Control].into_iter().filter(|_| looking) {

@@ -67,7 +67,7 @@ pub fn check(recipe: &Recipe, payload: Payload, class: Class, square: &Layout, r
         );
     }
     match exchange::plan(recipe.choice("exchange")?)? {
-        Plan::Star { down, feedback }
+        Plan::Star { down, feedback } | Plan::TwoPhase { down, feedback, .. }
             if compress::build(&down)?.class(square) != Class::Lossless && feedback.name != "residual" =>
         {
             refuse(

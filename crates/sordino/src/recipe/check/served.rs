@@ -11,14 +11,14 @@ use crate::staleness::{self, Staleness};
 /// Refuses mixes with `participation` and `staleness`.
 pub fn check(recipe: &Recipe, payload: Payload, memory: &dyn Feedback, refuse: &Refuse) -> Result<()> {
     let Some(served) = recipe.participation()?.served() else {
-        if staleness::build(recipe.choice("staleness")?)? == Staleness::Fresh {
+        if matches!(staleness::build(recipe.choice("staleness")?)?, Staleness::Fresh | Staleness::Delayed(_)) {
             return Ok(());
         }
         return refuse(
             "participation",
             "staleness",
-            "where everybody is waited for no word is late",
-            "set staleness=fresh, or participation=first_b(1)",
+            "where everybody is waited for no word is older than others",
+            "set staleness=fresh or delayed, or participation=first_b(1)",
         );
     };
     let Plan::Star { down, feedback } = exchange::plan(recipe.choice("exchange")?)? else {
@@ -74,6 +74,14 @@ pub fn check(recipe: &Recipe, payload: Payload, memory: &dyn Feedback, refuse: &
     }
     beside(recipe, refuse)?;
     let staleness = staleness::build(recipe.choice("staleness")?)?;
+    if matches!(staleness, Staleness::Delayed(_)) {
+        return refuse(
+            "participation",
+            "staleness",
+            "a worker goes on with what the server has just told it, so nobody is late by a number of steps",
+            "set staleness=any, fresh or delay_adaptive, or participation=everyone",
+        );
+    }
     if recipe.choice("local")?.name == "dual" {
         dual(recipe, staleness, refuse)?;
     }

@@ -91,6 +91,41 @@ fn reduce_is_gather_for_every_linear_code() {
 }
 
 #[test]
+fn two_phases_of_a_dense_vector_are_reduce_bit_for_bit() {
+    for sets in [&[][..], &["aggregate=weighted"], &["aggregate=sum(0.5)"], &["payload=parameters", "schedule.every=3"]]
+    {
+        let with = |exchange| neutral(&[sets, &[exchange]].concat());
+        same_bits(&Buffered, &with("exchange=two_phase"), &with("exchange=reduce"), 20);
+        same_bits(&Buffered, &with("exchange=two_phase(piece=11)"), &with("exchange=reduce"), 20);
+    }
+    let with = |exchange| row("sync-sgd", &["optim=adamw(rate=0.05)", exchange]);
+    same_bits(&Buffered, &with("exchange=two_phase"), &with("exchange=reduce"), 20);
+    for median in ["aggregate=median", "aggregate=trimmed(0.3)", "aggregate=bucketing(2)"] {
+        let with = |exchange| neutral(&[median, exchange]);
+        same_bits(&Buffered, &with("exchange=two_phase"), &with("exchange=gather"), 20);
+    }
+}
+
+#[test]
+fn two_phases_with_a_dense_way_down_are_gather_where_chunks_end_between_buckets() {
+    for compress in ["qsgd(scope=bucket(16))", "orq(scope=bucket(8))", "half", "topk(0.2, scope=bucket(10))"] {
+        let compress = format!("compress={compress}");
+        let with = |exchange: &str| neutral(&[&compress, "feedback=residual", &format!("exchange={exchange}")]);
+        for piece in [1, 40, 1000] {
+            let phases = with(&format!("two_phase(down=dense, piece={piece})"));
+            same_bits(&Buffered, &phases, &with("gather"), 20);
+            // Pieces change nothing where the way down is coded either.
+            same_bits(&Buffered, &with(&format!("two_phase(piece={piece})")), &with("two_phase"), 20);
+        }
+    }
+    // The control: a scale of every chunk is not a scale of the model, and what is coded twice is not what is coded once.
+    for (a, b) in [("two_phase(down=dense)", "gather"), ("two_phase", "two_phase(down=dense)")] {
+        let with = |exchange: &str| neutral(&["compress=sign", "feedback=residual", &format!("exchange={exchange}")]);
+        assert!(apart(run(&with(a), &Buffered, 4, 20)[0].last(), run(&with(b), &Buffered, 4, 20)[0].last()) > 1e-3);
+    }
+}
+
+#[test]
 fn outer_momentum_of_nothing_is_plain_averaging() {
     let every = "schedule.every=4";
     same_bits(&Buffered, &neutral(&[every, "outer=momentum(0)"]), &neutral(&[every]), 20);

@@ -73,6 +73,9 @@ fn settings(axis: &str) -> &'static [&'static str] {
             "star(down=sign)",
             "star(down=topk(0.2), feedback=ef21)",
             "star(down=dense, feedback=residual(1))",
+            "two_phase(down=topk(0.2))",
+            "two_phase(down=dense, piece=7)",
+            "two_phase(down=sign, feedback=residual)",
         ],
         "participation" => &[
             "sampled(3, clients=5)",

@@ -5,6 +5,7 @@ mod data;
 mod dealt;
 mod federated;
 mod identities;
+mod late;
 mod low_rank;
 mod mixes;
 mod pipelines;
@@ -84,6 +85,37 @@ fn rows_and_mixes() -> Vec<(String, Recipe)> {
         ],
         &["local=dual", "aggregate=sum", "participation=sampled(2, clients=5)", "exchange=star", "schedule.every=5"],
         &["aggregate=sum(0.25)", "compress=powersgd(1)", "feedback=residual", "exchange=reduce"],
+        &["compress=sign", "feedback=residual(lambda=0.5)", "exchange=two_phase"],
+        &["payload=gradient", "compress=topk(0.1)", "feedback=ef21", "exchange=two_phase"],
+        &["aggregate=median", "compress=qsgd(scope=bucket(20))", "exchange=two_phase(piece=30)"],
+        &["aggregate=weighted", "compress=half", "feedback=residual", "exchange=two_phase(down=terngrad, piece=9)"],
+        &[
+            "staleness=delayed(2)",
+            "schedule.every=5",
+            "optim=sgd(momentum=0.9)",
+            "compress=topk(0.1)",
+            "feedback=residual(lambda=0.5, every=2)",
+            "outer=momentum(0.5)",
+        ],
+        &["staleness=delayed(3)", "schedule=growing", "payload=parameters", "exchange=reduce", "optim=adamw"],
+        &["staleness=delayed(9)", "schedule.every=2", "aggregate=weighted", "compress=qsgd", "exchange=star"],
+        &[
+            "staleness=delayed(2)",
+            "schedule.every=3",
+            "compress=powersgd(1)",
+            "feedback=residual",
+            "exchange=reduce",
+            "optim=sgd(momentum=0.9)",
+            "local.state=average",
+        ],
+        &["staleness=delayed", "payload=gradient", "optim=adamw", "compress=topk(0.1)", "feedback=ef21"],
+        &[
+            "staleness=delayed",
+            "payload=gradient",
+            "optim=clars",
+            "local=descent(estimate=micro_norms)",
+            "exchange=reduce",
+        ],
     ];
     // Rows as a run would meet them: momentum where the row leaves it open, a rate that anneals for the rule that needs it.
     let of = |name: &'static str| -> &'static [&'static str] {

@@ -16,6 +16,7 @@ mod clipping;
 mod dual;
 mod federated;
 mod feedback;
+mod late;
 mod layerwise;
 mod local;
 mod lowrank;

@@ -1,4 +1,9 @@
-//! Documents that are written from the registries: `docs/methods.md` and `docs/axes.md`.
+//! Documents that are written from the registries and from what the claims came to: `docs/methods.md`,
+//! `docs/choosing.md` and `docs/axes.md`.
+
+mod choosing;
+pub mod claims;
+mod methods;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -50,31 +55,10 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-fn documents() -> Result<[(&'static str, String); 2], Failure> {
-    Ok([("methods.md", methods()?), ("axes.md", axes()?)])
-}
-
-fn methods() -> Result<String, Failure> {
+fn documents() -> Result<[(&'static str, String); 3], Failure> {
+    let tally = claims::tally()?;
     let rows = listing("methods")?;
-    let mut text =
-        format!("{GENERATED}# Methods\n\nEvery method is a row of choices; axes it does not name are neutral.\n");
-    text.push_str("`sordino run NAME --task TASK` runs one, `--set axis.key=value` changes any choice.\n\n");
-    text.push_str("| row | what it does | source | choices |\n|---|---|---|---|\n");
-    for row in rows.as_array().into_iter().flatten() {
-        let choices: Vec<String> = row["choices"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(axis, element)| format!("`{axis}={}`", element.as_str().unwrap_or_default()))
-            .collect();
-        let (name, about, paper) = (word(row, "name"), cell(word(row, "about")), cell(word(row, "paper")));
-        let _ = writeln!(text, "| `{name}` | {about} | {paper} | {} |", cell(&choices.join(" ")));
-    }
-    text.push_str("\n## Notes\n\nWhat of the paper is pinned, and what is not.\n\n");
-    for row in rows.as_array().into_iter().flatten().filter(|r| !word(r, "notes").is_empty()) {
-        let _ = writeln!(text, "- `{}`: {}", word(row, "name"), word(row, "notes"));
-    }
-    Ok(text)
+    Ok([("methods.md", methods::page(&rows, &tally)), ("choosing.md", choosing::page(&tally)?), ("axes.md", axes()?)])
 }
 
 fn axes() -> Result<String, Failure> {
