@@ -29,9 +29,10 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
   everybody alike, and what a method computes beside training costs more here.
 - What a network is, its data, batch, steps, target and rates stand in `benchmarks/plan.toml`, fixed before the first run.
   Rates rise for a tenth of a run and then fall as a cosine.
-- Every method has the same three peak rates (those of the optimizer it steps with) and three periods of its own. Where a method has no period it
-  has three rates; PowerSGD has three ranks instead. Every case runs with one seed; what is best on a link runs with {seeds}
-  seeds, and the median counts. A case is given up when another that talks no more was at the target by then.
+- Every method has the same three peak rates (those of the optimizer it steps with) and three periods of its own. Where a
+  method has no period it has three rates; PowerSGD has three ranks instead. Every case runs with one seed; what is best on a
+  link runs with {seeds} seeds, and the median counts. A case is given up when another that talks no more was at the target
+  by then.
 - **Time to target** is the steps that a run makes until its evaluation meets the target, unshaped, times the seconds of a
   step on shaped links, over {pace} steps or two rounds. Steps that talk and steps that do not are counted and timed apart, so
   that a schedule whose rounds grow counts as it is. Evaluations cost nothing.
@@ -87,7 +88,7 @@ def _network(plan, name, network):
         f"\n## {settings['module'].upper()} on {settings['data']}\n\n"
         f"{size}; batch {settings['batch']} a worker, {settings['steps']} steps at most, target {settings['target']} {unit}. "
         f"A step without any talk takes {_milli(network['compute'])}.\n",
-        "\n| seconds to target | " + " | ".join(_link(link) for link in plan["links"]) + " |\n|---|" + "---|" * len(plan["links"]) + "\n",
+        _head("seconds to target", plan["links"]),
     ]
     ceilings = [network["links"][link]["ceiling"] for link in plan["links"]]
     parts.append("| *ceiling over DDP, fp32* | " + " | ".join(_times(value) for value in ceilings) + " |\n")
@@ -95,7 +96,7 @@ def _network(plan, name, network):
         cells = [_cell(row["links"].get(link), _dense(network, link)) for link in plan["links"]]
         parts.append(f"| {_title(plan, method)} | " + " | ".join(cells) + " |\n")
     parts.append("\nIn brackets: how many times sooner than DDP in fp32, period (or rank) and peak rate, steps.\n")
-    parts.append("\n| bytes to target | " + " | ".join(_link(link) for link in plan["links"]) + " |\n|---|" + "---|" * len(plan["links"]) + "\n")
+    parts.append(_head("bytes to target", plan["links"]))
     for method, row in network["methods"].items():
         cells = [_bytes(median(row["links"][link]["bytes"])) if link in row["links"] else "-" for link in plan["links"]]
         parts.append(f"| {_title(plan, method)} | " + " | ".join(cells) + " |\n")
@@ -108,6 +109,11 @@ def _network(plan, name, network):
         cells = [f"{period}: {', '.join(steps)}" for period, steps in periods.items()]
         parts.append(f"| {_title(plan, method)} | {'; '.join(cells)} |\n")
     return parts
+
+
+def _head(first, links):
+    """The head of a table with a column for each link."""
+    return f"\n| {first} | " + " | ".join(_link(link) for link in links) + " |\n|---|" + "---|" * len(links) + "\n"
 
 
 def _whole(results):

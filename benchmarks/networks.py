@@ -65,9 +65,8 @@ class Problem:
             self.rows = torch.from_numpy(arrays["train"][rank::ranks].copy())
             self.labels = torch.from_numpy(arrays["train_labels"][rank::ranks].astype("int64"))
             own = slice(rank, plan["evaluate"], ranks)
-            self.tests = torch.from_numpy(arrays["test"][own].copy()), torch.from_numpy(
-                arrays["test_labels"][own].astype("int64")
-            )
+            labels = torch.from_numpy(arrays["test_labels"][own].astype("int64"))
+            self.tests = torch.from_numpy(arrays["test"][own].copy()), labels
         else:
             self.letters, self.context = int(arrays["letters"]), plan["context"]
             share = len(arrays["train"]) // ranks

@@ -53,4 +53,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for name in sys.argv[1:] or ["cnn", "lstm"]:
         found = sorted(ratios(name, PAIRS, STEPS))
-        print(f"{name}: median {statistics.median(found):.3f}, middle half {found[len(found) // 4]:.3f} to {found[-1 - len(found) // 4]:.3f}")
+        low, high = found[len(found) // 4], found[-1 - len(found) // 4]
+        print(f"{name}: median {statistics.median(found):.3f}, middle half {low:.3f} to {high:.3f}")

@@ -25,16 +25,16 @@ def loss_of(model):
 
 
 def onebit_adam():
+    os.environ["DS_ACCELERATOR"] = "cpu"
     import deepspeed
 
-    os.environ["DS_ACCELERATOR"] = "cpu"
     deepspeed.init_distributed(dist_backend="gloo")
     model = network()
     settings = {
         "train_micro_batch_size_per_gpu": 16,
         "optimizer": {
             "type": "OneBitAdam",
-            "params": {"lr": 1e-3, "freeze_step": 10, "cuda_aware": False, "comm_backend_name": "mpi"},
+            "params": {"lr": 1e-3, "freeze_step": 10, "cuda_aware": False, "comm_backend_name": "nccl"},
         },
     }
     engine, *_ = deepspeed.initialize(model=model, model_parameters=model.parameters(), config=settings)

@@ -3,6 +3,7 @@
     python worker.py RANK RANKS ADDRESS PORT FOLDER
 """
 
+import gc
 import json
 import os
 import sys
@@ -69,6 +70,9 @@ class Worker:
             if run is not None:
                 run.method.close()
             dist.destroy_process_group()
+            # Connections of this job end with the objects that hold them, and some hold one another.
+            del run
+            gc.collect()
 
     def wait(self):
         dist.barrier()
@@ -149,7 +153,7 @@ class Run:
                 dist.barrier()
                 found = curve[-1][1]
                 reached = better(found, target) == found
-                if reached and not self.job.get("whole") or found != found:
+                if reached or found != found:
                     break
         return {"reached": reached, "kinds": self.kinds, "curve": curve, "seconds": seconds}
 

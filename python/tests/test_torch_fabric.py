@@ -135,3 +135,92 @@ def test_without_a_process_group_the_cure_is_told():
     with pytest.raises(RuntimeError, match="init_process_group"):
         Fabric()
     assert os.environ.get("RANK") is None
+
+
+def large_and_crossed(group):
+    """Words larger than what a connection holds, between all at once: nobody may wait for one who waits for him."""
+    fabric = Fabric(group, timeout=60)
+    assert fabric.mesh is not None
+    peers = [peer for peer in range(fabric.size) if peer != fabric.rank]
+    for to in peers:
+        fabric.send(to, word(fabric.rank, to, 20_000_000))
+    for peer in peers:
+        assert fabric.receive(peer) == word(peer, fabric.rank, 20_000_000)
+    fabric.settle()
+    return True
+
+
+def test_words_larger_than_any_buffer_cross(four):
+    assert all(four.run(large_and_crossed))
+
+
+def apart(group):
+    """One rank says that it listens where nobody does."""
+    from sordino.torch import mesh
+
+    found = mesh._address
+    if torch.distributed.get_rank(group) == 1:
+        mesh._address = lambda: "198.51.100.7"
+    try:
+        fabric = Fabric(group, timeout=30)
+    finally:
+        mesh._address = found
+    return fabric.mesh is None, crowd_over(fabric)
+
+
+def crowd_over(fabric):
+    peers = [peer for peer in range(fabric.size) if peer != fabric.rank]
+    for to in peers:
+        fabric.send(to, word(fabric.rank, to, 300))
+    heard = [fabric.receive(peer) == word(peer, fabric.rank, 300) for peer in peers]
+    fabric.settle()
+    return all(heard)
+
+
+def test_ranks_that_cannot_connect_talk_through_the_process_group(four):
+    assert four.run(apart) == [(True, True)] * 4
+
+
+def closing(group):
+    fabric = Fabric(group, timeout=20)
+    if fabric.rank == 0:
+        fabric.send(1, b"last words")
+        fabric.mesh.close()
+        return "left"
+    heard = fabric.receive(0)
+    with pytest.raises(ConnectionError, match="rank 1 lost rank 0") as raised:
+        fabric.receive(0)
+    return heard.decode(), str(raised.value)
+
+
+def test_last_words_are_heard_and_who_left_is_named(four):
+    heard, told = four.run(closing, ranks=2)[1]
+    assert heard == "last words" and "closed the connection" in told
+
+
+def stranger(group):
+    """Somebody who finds the port but not the word is not taken for a rank."""
+    import socket
+
+    from sordino.torch import mesh
+
+    made = socket.create_server
+
+    strangers = []
+
+    def and_a_stranger(place, **settings):
+        listener = made(place, **settings)
+        strangers.append(socket.create_connection(listener.getsockname()))
+        strangers[0].sendall(bytes(mesh.TOKEN + 4))
+        return listener
+
+    socket.create_server = and_a_stranger
+    try:
+        fabric = Fabric(group, timeout=30)
+    finally:
+        socket.create_server = made
+    return fabric.mesh is not None, crowd_over(fabric)
+
+
+def test_a_stranger_at_the_door_is_sent_away(four):
+    assert four.run(stranger) == [(True, True)] * 4

@@ -1,7 +1,8 @@
 """The fabric over ``torch.distributed``: what an engine's port is on top of a process group.
 
-A word is a row of bytes. It travels as uint8 tensors: first a head of fixed length with the word's length and as much of
-it as fits, then the rest, if there is any. Sends never wait for the receiver, so all ranks may send to all before anybody
+A word is a row of bytes. Where the group talks over Gloo and its ranks can connect, it travels on sockets of our own
+(:mod:`.mesh`). Else it travels as uint8 tensors: first a head of fixed length with the word's length and as much of it
+as fits, then the rest, if there is any. Sends never wait for the receiver, so all ranks may send to all before anybody
 listens; what was sent is kept until it has left.
 """
 
@@ -15,6 +16,8 @@ from datetime import timedelta
 import numpy as np
 import torch
 import torch.distributed as dist
+
+from .mesh import Mesh
 
 __all__ = ["Fabric", "alone"]
 
@@ -84,7 +87,10 @@ class Fabric:
         self.group = group if taken else self._new(self.globals)
         self.tags = _tags_of(self.group)
         self.pairs = {} if self.host else self._pairs()
+        self.mesh = Mesh.join(self.group, self.rank, self.size) if self.host and self.size > 1 else None
         self.sent: dict[int, deque] = {peer: deque() for peer in range(self.size)}
+        if self.mesh is not None:
+            self.sent.update(self.mesh.waiting)
         self.tags_out = [0] * self.size
         self.tags_in = [0] * self.size
 
@@ -103,6 +109,10 @@ class Fabric:
 
     def send(self, to: int, data) -> None:
         """Sends a word to rank ``to``; does not wait until it is heard."""
+        if self.mesh is not None:
+            with self._naming(to, "take a word"):
+                self.mesh.send(to, memoryview(data).cast("B"), UNSENT, self._limit())
+            return
         word = np.frombuffer(memoryview(data).cast("B"), dtype=np.uint8)
         head = np.zeros(HEAD, dtype=np.uint8)
         head[:8] = np.frombuffer(len(word).to_bytes(8, "little"), dtype=np.uint8)
@@ -127,6 +137,9 @@ class Fabric:
 
     def receive(self, from_: int) -> bytes:
         """The next word of rank ``from_``."""
+        if self.mesh is not None:
+            with self._naming(from_, "say a word"):
+                return self.mesh.receive(from_, self._limit())
         head = self._receive(from_, HEAD)
         length, room = int.from_bytes(head[:8].tobytes(), "little"), HEAD - 8
         if length <= room:
@@ -157,7 +170,20 @@ class Fabric:
             time.sleep(0.0002)
         work.wait()
 
+    def _limit(self) -> float:
+        """Seconds that a word of the mesh is waited for."""
+        if self.timeout is not None:
+            return self.timeout
+        try:
+            return self.group._get_backend(self.device).options._timeout.total_seconds()
+        except (AttributeError, RuntimeError):
+            return dist.default_pg_timeout.total_seconds()
+
     def _finish(self, to: int) -> None:
+        if self.mesh is not None:
+            with self._naming(to, "take a word"):
+                self.mesh.settle(to, self._limit())
+            return
         work, _ = self.sent[to].popleft()
         with self._naming(to, "take a word"):
             self._wait(work)
@@ -177,7 +203,12 @@ class Fabric:
 
     def __del__(self):
         # What is on its way stays on its way when nobody holds the fabric any more.
-        if _LINGERING is not None:  # the interpreter may be on its way out
+        mesh = getattr(self, "mesh", None)
+        if mesh is not None and not any(mesh.waiting.values()):
+            mesh.close()
+        elif mesh is not None and _LINGERING is not None:
+            _LINGERING.append(mesh)
+        elif _LINGERING is not None:  # the interpreter may be on its way out
             _LINGERING.extend(word for waiting in getattr(self, "sent", {}).values() for word in waiting)
 
     def everybodys(self, word: bytes) -> list[bytes]:
