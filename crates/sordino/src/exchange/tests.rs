@@ -211,9 +211,10 @@ fn one_piece_is_coded_while_another_travels() {
         let out = on_threads(simulate(2, &world), |(mut port, clock)| {
             let rank = port.rank();
             let code = || Labouring { clock: clock.clone(), pace: 1.0 / len as f64 };
-            let mut exchange: Box<dyn Exchange> = match phases {
-                true => Box::new(TwoPhase::new(Box::new(code()), false, piece)),
-                false => Box::new(Gather::in_pieces(piece)),
+            let mut exchange: Box<dyn Exchange> = if phases {
+                Box::new(TwoPhase::new(Box::new(code()), false, piece))
+            } else {
+                Box::new(Gather::in_pieces(piece))
             };
             let mut talk = Talk {
                 port: &mut port,
