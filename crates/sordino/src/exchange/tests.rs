@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::aggregate::{Mean, Weighted};
-use crate::base::Purpose;
-use crate::compress::{Dense, Pieces, Scope, TopK};
-use crate::fabric::{Clock, Fault, Faulty, Metered, Still, World, connect, on_threads, simulate};
+use crate::base::{Purpose, Reader, Writer};
+use crate::compress::{Class, Coding, Dense, Pieces, Scope, TopK};
+use crate::fabric::{Clock, Fault, Faulty, Metered, SimClock, Still, World, connect, on_threads, simulate};
 use crate::feedback::Residual;
 
 fn given(rank: usize, len: usize) -> Vec<f32> {
@@ -166,6 +166,86 @@ fn in_every_step_every_link_carries_something() {
     ] {
         assert!(found >= least && found < 1.02 * least, "{found} of {least}");
     }
+}
+
+/// `Dense`, whose encoding takes virtual time.
+struct Labouring {
+    clock: Arc<SimClock>,
+    /// Seconds an entry.
+    pace: f64,
+}
+
+impl Compressor for Labouring {
+    fn class(&self, layout: &Layout) -> Class {
+        Dense.class(layout)
+    }
+
+    fn bound(&self, layout: &Layout) -> usize {
+        Dense.bound(layout)
+    }
+
+    fn encode(&mut self, given: &[f32], at: &Coding, out: &mut Writer) -> Result<()> {
+        self.clock.advance(self.pace * given.len() as f64);
+        Dense.encode(given, at, out)
+    }
+
+    fn decode(&mut self, body: &mut Reader, layout: &Layout, out: &mut [f32]) -> Result<()> {
+        Dense.decode(body, layout, out)
+    }
+
+    fn grain(&self, layout: &Layout) -> Option<usize> {
+        Dense.grain(layout)
+    }
+
+    fn seam(&self, layout: &Layout) -> Option<usize> {
+        Dense.seam(layout)
+    }
+}
+
+#[test]
+fn one_piece_is_coded_while_another_travels() {
+    // Coding a vector takes a second, and so does a link that carries it.
+    let len = 2000;
+    let meet = |phases: bool, piece: usize| {
+        let (layout, world) = (Layout::vector(len), World { rate: 8.0 * 4.0 * len as f64, ..World::still() });
+        let out = on_threads(simulate(2, &world), |(mut port, clock)| {
+            let rank = port.rank();
+            let code = || Labouring { clock: clock.clone(), pace: 1.0 / len as f64 };
+            let mut exchange: Box<dyn Exchange> = if phases {
+                Box::new(TwoPhase::new(Box::new(code()), false, piece))
+            } else {
+                Box::new(Gather::in_pieces(piece))
+            };
+            let mut talk = Talk {
+                port: &mut port,
+                compressor: &mut code(),
+                aggregator: &mut Mean::default(),
+                layout: &layout,
+                seed: 1,
+                frame: Frame { round: 4, silence: 2, flags: 0 },
+                purpose: &Purpose::Payload,
+                voices: &Voice::ranks(2),
+                expected: 2.0,
+                clients: false,
+                weights: &[],
+            };
+            let (mut said, mut agreed) = (vec![0.0; len], vec![0.0; len]);
+            exchange.begin(&mut talk, Voice { client: rank as u64, rank }, &given(rank, len), &mut said)?;
+            exchange.finish(&mut talk, &mut said, &mut agreed)?;
+            Ok((agreed, clock.now()))
+        })
+        .unwrap();
+        let seconds = out.iter().map(|(_, now)| *now).fold(0.0, f64::max);
+        (out.into_iter().next().unwrap().0, seconds)
+    };
+    let (whole, pieces) = (meet(false, len), meet(false, len / 20));
+    assert_eq!(whole.0, pieces.0);
+    // Coding, then the link; or the link, but for the first piece.
+    assert!((whole.1 - 2.0).abs() < 0.02 && (pieces.1 - 1.05).abs() < 0.1, "{} {}", whole.1, pieces.1);
+    let (whole, pieces) = (meet(true, len), meet(true, len / 40));
+    assert_eq!(whole.0, pieces.0);
+    // Up everything is coded, the other's half first; down a half is. The links are waited for, or the last piece alone.
+    assert!((whole.1 - 2.0).abs() < 0.02 && (pieces.1 - 1.525).abs() < 0.1, "{} {}", whole.1, pieces.1);
 }
 
 #[test]
