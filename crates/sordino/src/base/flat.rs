@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::{Error, Result};
+use super::simd::{self, SimdBase};
 
 /// What a tensor is for. A buffer is not a parameter: it is never compressed, clipped or stepped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +153,7 @@ impl Layout {
     }
 }
 
-const LANES: usize = 16;
+const LANES: usize = simd::ROW;
 
 /// Σ term(xᵢ) in f64, in sixteen lanes and a fixed tree.
 #[inline]
@@ -184,17 +185,17 @@ fn tree(mut lanes: [f64; LANES]) -> f64 {
 
 /// Σ xᵢ in f64.
 pub fn sum(x: &[f32]) -> f64 {
-    reduce(x, |v| v)
+    simd::widest!(simd => simd::sum(simd, x, |v| v))
 }
 
 /// Σ |xᵢ| in f64.
 pub fn norm1(x: &[f32]) -> f64 {
-    reduce(x, f64::abs)
+    simd::widest!(simd => simd::sum(simd, x, SimdBase::abs))
 }
 
 /// Σ xᵢ² in f64.
 pub fn squared_norm(x: &[f32]) -> f64 {
-    reduce(x, |v| v * v)
+    simd::widest!(simd => simd::squares(simd, x))
 }
 
 /// ‖x‖₂ in f64.
@@ -227,26 +228,14 @@ pub fn distance(x: &[f32], y: &[f32]) -> f64 {
     libm::sqrt(tree(lanes))
 }
 
-/// max |xᵢ|, 0 for an empty vector; the entries must not be NaN. Magnitudes order like their bits.
+/// max |xᵢ|, 0 for an empty vector; the entries must not be NaN.
 pub fn max_abs(x: &[f32]) -> f32 {
-    f32::from_bits(x.iter().fold(0i32, |top, v| top.max((v.to_bits() & 0x7FFF_FFFF) as i32)) as u32)
+    simd::widest!(simd => simd::max_abs(simd, x))
 }
 
 /// (min xᵢ, max xᵢ), (∞, −∞) for an empty vector; the entries must not be NaN.
 pub fn extremes(x: &[f32]) -> (f32, f32) {
-    // More lanes than a reduction's, so that the compiler keeps a loop, which it vectorises; sixteen it unrolls badly.
-    const WIDE: usize = 32;
-    let (mut low, mut high) = ([f32::INFINITY; WIDE], [f32::NEG_INFINITY; WIDE]);
-    let (chunks, rest) = x.as_chunks::<WIDE>();
-    for chunk in chunks {
-        for ((a, z), &v) in low.iter_mut().zip(&mut high).zip(chunk) {
-            *a = if v < *a { v } else { *a };
-            *z = if v > *z { v } else { *z };
-        }
-    }
-    let bottom = low.iter().chain(rest).fold(f32::INFINITY, |a, &b| if b < a { b } else { a });
-    let top = high.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-    (bottom, top)
+    simd::widest!(simd => simd::extremes(simd, x))
 }
 
 /// Whether every entry is finite. Branch-free over blocks.
@@ -258,7 +247,7 @@ pub fn is_finite(x: &[f32]) -> bool {
 }
 
 /// y ← y + x.
-#[inline]
+#[inline(always)]
 pub fn add(y: &mut [f32], x: &[f32]) {
     debug_assert_eq!(x.len(), y.len());
     for (a, &b) in y.iter_mut().zip(x) {
@@ -267,7 +256,7 @@ pub fn add(y: &mut [f32], x: &[f32]) {
 }
 
 /// y ← y − x.
-#[inline]
+#[inline(always)]
 pub fn subtract(y: &mut [f32], x: &[f32]) {
     debug_assert_eq!(x.len(), y.len());
     for (a, &b) in y.iter_mut().zip(x) {
@@ -276,7 +265,7 @@ pub fn subtract(y: &mut [f32], x: &[f32]) {
 }
 
 /// y ← y + c·x (two roundings, no fused multiply-add).
-#[inline]
+#[inline(always)]
 pub fn add_scaled(y: &mut [f32], c: f32, x: &[f32]) {
     debug_assert_eq!(x.len(), y.len());
     for (a, &b) in y.iter_mut().zip(x) {
@@ -285,7 +274,7 @@ pub fn add_scaled(y: &mut [f32], c: f32, x: &[f32]) {
 }
 
 /// y ← c·y.
-#[inline]
+#[inline(always)]
 pub fn scale(y: &mut [f32], c: f32) {
     for a in y {
         *a *= c;
@@ -293,7 +282,7 @@ pub fn scale(y: &mut [f32], c: f32) {
 }
 
 /// y ← y / n: the one division of a mean.
-#[inline]
+#[inline(always)]
 pub fn divide(y: &mut [f32], n: f32) {
     for a in y {
         *a /= n;

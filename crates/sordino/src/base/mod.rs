@@ -1,9 +1,10 @@
-//! What everything stands on: flat vectors, keyed randomness, messages, the ledger, the error. A closed list of five.
+//! What everything stands on: flat vectors, keyed randomness, messages, the ledger, the error. Kernels for the widest vectors. A closed list of six.
 
 pub mod error;
 pub mod flat;
 pub mod ledger;
 pub mod rng;
+pub mod simd;
 pub mod wire;
 
 pub use error::{Error, Kind, Result};

@@ -5,6 +5,8 @@
 //! is what lets an encoder work in blocks. Key derivation, word order and the conversions to floats are frozen by
 //! golden values in the tests below: changing any of them changes every published run.
 
+use super::simd::{Bytes as _, Simd, SimdBase as _, SimdCvtFloat as _, f32x16, i32x16, u32x16, u64x8};
+
 /// What a stream is for. Two uses never share numbers. The discriminants are part of the frozen key derivation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
@@ -50,11 +52,44 @@ const BLOCK: usize = 512;
 const GROUP: usize = 16;
 
 /// Stafford's variant 13: a bijection of 64 bits with full avalanche.
-#[inline]
+#[inline(always)]
 const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
+}
+
+/// How far the counters of a row's eight words lie from the first.
+const STEPS: [u64; 8] = {
+    let mut steps = [0u64; 8];
+    let mut i = 1;
+    while i < 8 {
+        steps[i] = steps[i - 1].wrapping_add(GOLDEN);
+        i += 1;
+    }
+    steps
+};
+
+/// A stream's uniform numbers, row by row.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<S: Simd> {
+    simd: S,
+    key: u64,
+    steps: u64x8<S>,
+}
+
+impl<S: Simd> Rows<S> {
+    /// Entries `from..from + 16`; `from` is even.
+    #[inline(always)]
+    pub fn at(&self, from: usize) -> f32x16<S> {
+        let counter = self.key.wrapping_add((from as u64 / 2).wrapping_mul(GOLDEN));
+        let mut z = u64x8::splat(self.simd, counter) + self.steps;
+        z = (z ^ z >> 30) * 0xBF58_476D_1CE4_E5B9;
+        z = (z ^ z >> 27) * 0x94D0_49BB_1331_11EB;
+        // The low half of a word is an even entry, its high half the one behind it.
+        let bits: i32x16<S> = ((z ^ z >> 31).bitcast::<u32x16<S>>() >> 8).bitcast();
+        f32x16::float_from(bits) * (1.0 / 16_777_216.0)
+    }
 }
 
 /// A keyed stream of random words with a cursor.
@@ -103,21 +138,21 @@ impl Stream {
     }
 
     /// Word `i`, without moving the cursor.
-    #[inline]
+    #[inline(always)]
     pub fn word_at(&self, i: u64) -> u64 {
         mix(self.key.wrapping_add(i.wrapping_mul(GOLDEN)))
     }
 
     /// Two uniform numbers in [0, 1) at pair position `i` (entries `2i` and `2i + 1` of a vector), 24 bits each,
     /// without moving the cursor.
-    #[inline]
+    #[inline(always)]
     pub fn pair_at(&self, i: u64) -> (f32, f32) {
         let word = self.word_at(i);
         (unit(word as u32), unit((word >> 32) as u32))
     }
 
     /// Fills `out` with uniform numbers in [0, 1): entry `j` of the stream's vector is `from + j`; `from` is even.
-    #[inline]
+    #[inline(always)]
     pub fn uniforms_at(&self, from: u64, out: &mut [f32]) {
         debug_assert_eq!(from % 2, 0, "pairs begin at even positions");
         let mut counter = self.key.wrapping_add((from / 2).wrapping_mul(GOLDEN));
@@ -138,8 +173,14 @@ impl Stream {
         }
     }
 
+    /// The numbers of [`Stream::uniforms_at`], sixteen at a time.
+    #[inline(always)]
+    pub fn rows<S: Simd>(&self, simd: S) -> Rows<S> {
+        Rows { simd, key: self.key, steps: u64x8::load_array(simd, STEPS) }
+    }
+
     /// The next 64 bits.
-    #[inline]
+    #[inline(always)]
     pub fn next_u64(&mut self) -> u64 {
         let word = self.word_at(self.next);
         self.next += 1;
@@ -147,7 +188,7 @@ impl Stream {
     }
 
     /// The next 32 bits: low half of a word first, then its high half.
-    #[inline]
+    #[inline(always)]
     pub fn next_u32(&mut self) -> u32 {
         if let Some(high) = self.spare.take() {
             return high;
@@ -158,13 +199,13 @@ impl Stream {
     }
 
     /// Uniform in [0, 1) with 24 bits.
-    #[inline]
+    #[inline(always)]
     pub fn uniform(&mut self) -> f32 {
         unit(self.next_u32())
     }
 
     /// Uniform in [0, 1) with 53 bits.
-    #[inline]
+    #[inline(always)]
     pub fn uniform64(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }
@@ -251,7 +292,7 @@ impl Cursor {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn unit(bits: u32) -> f32 {
     (bits >> 8) as f32 * (1.0 / 16_777_216.0)
 }

@@ -64,6 +64,11 @@ impl Writer {
         self.bytes.extend_from_slice(&v.to_le_bytes());
     }
 
+    /// Writes one f32 over what was written at `at`, for what is known only later.
+    pub fn put_f32(&mut self, at: usize, v: f32) {
+        self.bytes[at..at + 4].copy_from_slice(&v.to_le_bytes());
+    }
+
     /// Many f32, little-endian.
     pub fn f32s(&mut self, v: &[f32]) {
         let at = self.bytes.len();

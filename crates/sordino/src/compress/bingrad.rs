@@ -25,9 +25,11 @@
 //! Only the abstract and first page could be read: the optimality conditions are derived, the threshold of `b` is the
 //! one-pass mean instead of the converged (b₁ + b₋₁)/2 (within 0.2 % of it in error). The root of `pb` is exact.
 
-use super::digits::{Bits, SHEET};
+use super::digits::Bits;
+use super::scope::put;
 use super::{Class, Compressor, Piece, Pieces, Scope};
-use crate::base::{Reader, Result, Stream, Writer, flat};
+use crate::base::simd::{self, Bytes as _, Lanes, ROW, Select as _, Simd, SimdBase as _, f32x16, u32x16};
+use crate::base::{Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -73,32 +75,32 @@ impl BinGrad {
 
     /// The root of b = (1/n)·Σ |v|·1{|v| > b}. The right side g falls as b rises, so g(g(b)) and g(b) enclose the root;
     /// a few turns leave a few magnitudes between, which are sorted and tried from above.
-    fn root(&mut self, x: &[f32]) -> f32 {
+    #[inline(always)]
+    fn root<S: Simd>(&mut self, simd: S, x: &[f32]) -> f32 {
         let n = x.len() as f64;
-        let (mut low, mut high) = (0.0f32, flat::max_abs(x));
+        let (mut low, mut high) = (0.0f32, simd::max_abs(simd, x));
         // Sums in f32 only serve to enclose, hence the margin; they could overflow or vanish outside this range.
         if (1e-30..1e30).contains(&high) {
-            high = high.min(rough_sum_above(x, 0.0) / x.len() as f32 * 1.001);
+            high = high.min(rough_sum_above(simd, x, 0.0) / x.len() as f32 * 1.001);
             for _ in 0..2 {
-                low = low.max(rough_sum_above(x, high) / x.len() as f32 * 0.999);
-                high = high.min(rough_sum_above(x, low) / x.len() as f32 * 1.001);
+                low = low.max(rough_sum_above(simd, x, high) / x.len() as f32 * 0.999);
+                high = high.min(rough_sum_above(simd, x, low) / x.len() as f32 * 1.001);
             }
         }
         self.between.clear();
-        let mut block = [0.0f32; SHEET];
-        for chunk in x.chunks(SHEET) {
-            let mut len = 0;
-            for v in chunk {
-                let m = v.abs();
-                block[len % SHEET] = m;
-                len += usize::from(m > low && m <= high);
-            }
-            self.between.extend_from_slice(&block[..len]);
-        }
+        let between = &mut self.between;
+        simd::marked(
+            simd,
+            x,
+            #[inline(always)]
+            |v| v.abs().simd_gt(low) & v.abs().simd_le(high),
+            #[inline(always)]
+            |i| between.push(x[i].abs()),
+        );
         self.between.sort_unstable_by(|a, b| b.total_cmp(a));
-        let bound = f64::from(high);
-        let mut above = flat::reduce(x, |v| if v.abs() > bound { v.abs() } else { 0.0 });
-        let mut last = bound;
+        let nothing = f32x16::splat(simd, 0.0);
+        let mut above = simd::sum(simd, x, |v| v.abs().simd_gt(high).select(v.abs(), nothing));
+        let mut last = f64::from(high);
         for m in self.between.iter().map(|m| f64::from(*m)) {
             if above / n >= m {
                 break;
@@ -112,31 +114,56 @@ impl BinGrad {
 }
 
 /// Σ |v|·1{|v| > b} in f32, in sixteen lanes.
-fn rough_sum_above(x: &[f32], b: f32) -> f32 {
-    let mut lanes = [0.0f32; 16];
-    let (chunks, rest) = x.as_chunks::<16>();
-    for chunk in chunks {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            let m = v.abs();
-            *lane += if m > b { m } else { 0.0 };
-        }
+#[inline(always)]
+fn rough_sum_above<S: Simd>(simd: S, x: &[f32], b: f32) -> f32 {
+    let nothing = f32x16::splat(simd, 0.0);
+    let mut lanes = nothing;
+    let (rows, rest) = x.as_chunks::<ROW>();
+    for x in rows {
+        let m = f32x16::load_array_ref(simd, x).abs();
+        lanes += m.simd_gt(b).select(m, nothing);
     }
-    lanes.iter().sum::<f32>() + rest.iter().map(|v| v.abs()).filter(|m| *m > b).sum::<f32>()
+    lanes.to_array().iter().sum::<f32>() + rest.iter().map(|v| v.abs()).filter(|m| *m > b).sum::<f32>()
 }
 
-/// Threshold and the means of both sides.
-fn halves(x: &[f32]) -> (f32, f32, f32) {
-    let (n, total) = (x.len() as f64, flat::sum(x));
+/// Appends the means of both sides of the mean, the lower one first, and which side an entry is on.
+#[inline(always)]
+fn write_halves<S: Simd>(simd: S, x: &[f32], out: &mut Writer) {
+    let (n, total) = (x.len() as f64, simd::sum(simd, x, |v| v));
     let mean = total / n;
     // v ≥ mean in f64 is v ≥ the next f32 from the mean on.
     let near = mean as f32;
     let threshold = if f64::from(near) < mean { near.next_up() } else { near };
-    let bar = f64::from(threshold);
-    let above = flat::reduce(x, |v| if v >= bar { v } else { 0.0 });
-    let count = x.iter().map(|v| u32::from(*v >= threshold)).sum::<u32>();
-    let (up, down) = (f64::from(count), n - f64::from(count));
-    let mean_of = |sum: f64, count: f64| if count > 0.0 { (sum / count) as f32 } else { near };
-    (threshold, mean_of(above, up), mean_of(total - above, down))
+    let at = out.bytes().len();
+    out.f32(near);
+    out.f32(near);
+    let mut above = Lanes::new(simd);
+    let nothing = f32x16::splat(simd, 0.0);
+    Bits::write_marks(
+        simd,
+        out,
+        x,
+        #[inline(always)]
+        |_, v| {
+            let up = v.simd_ge(threshold);
+            above.add(up.select(v, nothing));
+            up
+        },
+    );
+    let above = above.total();
+    let up: f64 = f64::from(ones(&out.bytes()[at + 8..]));
+    if up > 0.0 {
+        out.put_f32(at + 4, (above / up) as f32);
+    }
+    if up < n {
+        out.put_f32(at, ((total - above) / (n - up)) as f32);
+    }
+}
+
+/// How many bits are set.
+#[inline(always)]
+fn ones(bytes: &[u8]) -> u32 {
+    bytes.as_chunks::<4>().0.iter().map(|quad| u32::from_le_bytes(*quad).count_ones()).sum()
 }
 
 impl Piece for BinGrad {
@@ -149,46 +176,61 @@ impl Piece for BinGrad {
         Bits(1).len(n) + if self.kind == Kind::B { 8 } else { 4 }
     }
 
-    fn encode(&mut self, x: &[f32], stream: &Stream, out: &mut Writer) {
+    #[inline(always)]
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
         if self.kind == Kind::B {
-            let (threshold, up, down) = halves(x);
-            out.f32(down);
-            out.f32(up);
-            Bits(1).write(out, x.len(), |from, codes| {
-                for (code, v) in codes.iter_mut().zip(&x[from..]) {
-                    *code = u32::from(*v >= threshold);
-                }
-            });
-        } else {
-            let b = self.root(x);
-            out.f32(b);
-            let mut u = [0.0; SHEET];
-            Bits(1).write(out, x.len(), |from, codes| {
-                let u = &mut u[..codes.len()];
-                stream.uniforms_at(from as u64, u);
-                for ((code, &v), &u) in codes.iter_mut().zip(&x[from..]).zip(&*u) {
-                    // Halved, so that v + b and 2b stay finite.
-                    *code = u32::from(0.5 * v + 0.5 * b > u * b);
-                }
-            });
+            write_halves(simd, x, out);
+            return;
         }
+        let b = self.root(simd, x);
+        out.f32(b);
+        let draws = stream.rows(simd);
+        Bits::write_marks(
+            simd,
+            out,
+            x,
+            #[inline(always)]
+            |from, v| {
+                // Halved, so that v + b and 2b stay finite.
+                (v * 0.5 + 0.5 * b).simd_gt(draws.at(from) * b)
+            },
+        );
     }
 
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    #[inline(always)]
+    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
         let first = body.finite()?;
         let (down, up) = if self.kind == Kind::B { (first, body.finite()?) } else { (-first, first) };
-        Bits(1).read(body, out.len(), |from, codes| {
-            for (x, &code) in out[from..].iter_mut().zip(codes) {
-                *x = if code == 1 { up } else { down };
-            }
-        })
+        let (zero, down, turn) = (u32x16::splat(simd, 0), down.to_bits(), down.to_bits() ^ up.to_bits());
+        Bits(1).read(
+            simd,
+            body,
+            out.len(),
+            #[inline(always)]
+            |from, codes| put(out, from, ((zero - codes) & turn ^ down).bitcast()),
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::scope::encoded;
     use super::*;
-    use crate::base::Use;
+    use crate::base::{Use, flat};
+
+    /// The two levels that are said.
+    fn halves(x: &[f32]) -> (f32, f32) {
+        let w = encoded(&mut BinGrad::new(Kind::B), x, &Stream::new(0, Use::Encode, 0, 0));
+        let mut levels = [0.0; 2];
+        Reader::new(w.bytes()).f32s(&mut levels).unwrap();
+        levels.into()
+    }
+
+    /// The level that is said.
+    fn root(x: &[f32]) -> f32 {
+        let w = encoded(&mut BinGrad::new(Kind::Pb), x, &Stream::new(0, Use::Encode, 0, 0));
+        Reader::new(w.bytes()).f32().unwrap()
+    }
 
     const TOY: [f32; 12] = [-4.0, -1.0, -1.0, -0.5, 0.0, 0.0, 0.5, 1.0, 1.0, 2.0, 3.0, 8.0];
 
@@ -208,10 +250,10 @@ mod tests {
 
     #[test]
     fn the_toy_has_the_levels_of_the_derivation() {
-        let (threshold, up, down) = halves(&TOY);
-        assert_eq!((threshold, up), (0.75, 3.0));
+        let (down, up) = halves(&TOY);
+        assert_eq!(up, 3.0);
         assert!((down + 6.0 / 7.0).abs() < 1e-6);
-        assert_eq!(BinGrad::new(Kind::Pb).root(&TOY), (17.0f64 / 12.0) as f32);
+        assert_eq!(root(&TOY), (17.0f64 / 12.0) as f32);
     }
 
     #[test]
@@ -221,7 +263,7 @@ mod tests {
             *v = v.powi(3);
         }
         for x in [normal(2048, 1), heavy, normal(7, 2), vec![2.0; 64], vec![1e-40; 70], vec![1e38; 33], vec![0.0; 5]] {
-            let b = f64::from(BinGrad::new(Kind::Pb).root(&x));
+            let b = f64::from(root(&x));
             let n = x.len() as f64;
             let above = |b: f64| x.iter().map(|v| f64::from(v.abs())).filter(|m| *m > b).sum::<f64>() / n;
             let slack = b * 1e-6;
@@ -236,7 +278,7 @@ mod tests {
     #[test]
     fn the_deterministic_kind_explains_the_mean_and_beats_it() {
         let x = normal(2048, 9);
-        let (_, up, down) = halves(&x);
+        let (down, up) = halves(&x);
         let mean = flat::sum(&x) / x.len() as f64;
         let within: f64 = x
             .iter()

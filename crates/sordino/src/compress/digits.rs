@@ -5,10 +5,14 @@
 //! [`Bits`] packs bit planes, [`Digits`] packs digits of base 3, 5 and 9 into bytes without loss: a word with value
 //! `a < bᵖ` is stored as the fraction `⌈a·2ᴮ/bᵖ⌉`, from which multiplying by `b` shifts out one digit after another.
 //! Every pattern of bytes is a valid sheet.
+//!
+//! What is packed comes from rows of sixteen entries and goes to such. The codes of a sheet lie in the first cache between
+//! being made and being packed: two short loops overlap better in a CPU than one long one.
 
+use crate::base::simd::{ROW, Simd, SimdBase as _, f32x16, mask32x16, row, tally, u32x16};
 use crate::base::{Error, Reader, Result, Writer};
 
-/// Entries in a sheet of [`Bits`]; also the most that a `fill` or a `take` is given at once.
+/// Entries in a sheet of [`Bits`].
 pub const SHEET: usize = 512;
 
 const WORDS: usize = SHEET / 32;
@@ -33,82 +37,190 @@ impl Bits {
         if self.0 <= 8 { 0x0101_0101 } else { 0x0001_0001 }
     }
 
-    /// Row r: the codes that lie `field` rows apart, beside one another, so that a plane is gathered from few rows.
-    #[inline]
-    fn merge(self, codes: &[u32; SHEET], words: usize) -> [[u32; WORDS]; 16] {
-        let mut merged = [[0u32; WORDS]; 16];
-        let field = self.field();
-        for (i, row) in codes[..32 * words].chunks_exact(words).enumerate() {
-            let (at, shift) = (i as u32 % field, i as u32 / field * field);
-            for (both, code) in merged[at as usize].iter_mut().zip(row) {
-                *both |= code << shift;
-            }
-        }
-        merged
-    }
-
-    /// Appends `n` numbers; `fill(from, codes)` writes those of entries `from..from + codes.len()`.
-    #[inline]
-    pub fn write(self, out: &mut Writer, n: usize, mut fill: impl FnMut(usize, &mut [u32])) {
+    /// Appends one number an entry of `x`: `code(from, row)` are those of entries `from..from + 16`, asked for in order.
+    #[inline(always)]
+    pub fn write<S: Simd>(
+        self,
+        simd: S,
+        out: &mut Writer,
+        x: &[f32],
+        mut code: impl FnMut(usize, f32x16<S>) -> u32x16<S>,
+    ) {
+        let (mut planes, _) = out.room(self.len(x.len())).as_chunks_mut::<4>();
         let mut codes = [0u32; SHEET];
-        let (mut quads, _) = out.room(self.len(n)).as_chunks_mut::<4>();
-        for from in (0..n).step_by(SHEET) {
-            let m = SHEET.min(n - from);
-            fill(from, &mut codes[..m]);
-            codes[m..].fill(0);
-            let words = m.div_ceil(32);
-            let merged = self.merge(&codes, words);
-            for plane in (0..self.0).rev() {
-                let mut packed = [0u32; WORDS];
-                for (r, row) in merged[..self.field() as usize].iter().enumerate() {
-                    for (word, code) in packed.iter_mut().zip(row) {
-                        *word |= (code >> plane & self.ones()) << r;
-                    }
-                }
-                let (head, tail) = quads.split_at_mut(words);
-                for (quad, word) in head.iter_mut().zip(packed) {
-                    *quad = word.to_le_bytes();
-                }
-                quads = tail;
+        for (sheet, from) in x.chunks(SHEET).zip((0..).step_by(SHEET)) {
+            fill(simd, &mut codes, sheet, from, &mut code);
+            let words = sheet.len().div_ceil(32);
+            let (head, tail) = planes.split_at_mut(words * self.0 as usize);
+            if sheet.len() == SHEET {
+                self.pack(simd, &codes, head);
+            } else {
+                self.pack_some(&codes, words, head);
             }
+            planes = tail;
         }
     }
 
-    /// Reads `n` numbers; `take(from, codes)` is given those of entries `from..from + codes.len()`.
-    #[inline]
-    pub fn read(self, body: &mut Reader, n: usize, mut take: impl FnMut(usize, &[u32])) -> Result<()> {
+    /// Appends one bit an entry of `x`: 1 where `mark(from, row)` is set, asked for in order. It never leaves the registers.
+    #[inline(always)]
+    pub fn write_marks<S: Simd>(
+        simd: S,
+        out: &mut Writer,
+        x: &[f32],
+        mut mark: impl FnMut(usize, f32x16<S>) -> mask32x16<S>,
+    ) {
+        let nothing = u32x16::splat(simd, 0);
+        let (plane, _) = out.room(Self(1).len(x.len())).as_chunks_mut::<4>();
+        let (sheets, rest) = x.as_chunks::<SHEET>();
+        let (whole, last) = plane.split_at_mut(sheets.len() * WORDS);
+        for (n, (sheet, words)) in sheets.iter().zip(whole.chunks_exact_mut(WORDS)).enumerate() {
+            let mut packed = nothing;
+            for (i, row) in sheet.as_chunks::<ROW>().0.iter().enumerate() {
+                let marks = mark(n * SHEET + i * ROW, f32x16::load_array_ref(simd, row));
+                packed |= tally(simd, nothing, marks) << i as u32;
+            }
+            put(packed, words);
+        }
         let mut codes = [0u32; SHEET];
-        let (mut quads, _) = body.raw(self.len(n))?.as_chunks::<4>();
-        for from in (0..n).step_by(SHEET) {
-            let m = SHEET.min(n - from);
-            let words = m.div_ceil(32);
-            codes.fill(0);
-            for _ in 0..self.0 {
-                let mut packed = [0u32; WORDS];
-                let (head, tail) = quads.split_at(words);
-                for (word, quad) in packed.iter_mut().zip(head) {
-                    *word = u32::from_le_bytes(*quad);
-                }
-                quads = tail;
-                if words == WORDS {
-                    codes.as_chunks_mut::<WORDS>().0.iter_mut().for_each(|row| shift_out(&mut packed, row));
-                } else {
-                    codes[..32 * words].chunks_exact_mut(words).for_each(|row| shift_out(&mut packed, row));
+        for (i, (x, codes)) in rest.chunks(ROW).zip(codes.as_chunks_mut::<ROW>().0).enumerate() {
+            tally(simd, nothing, mark(sheets.len() * SHEET + i * ROW, row(simd, x))).store_array(codes);
+        }
+        codes[rest.len()..].fill(0);
+        Self(1).pack_some(&codes, rest.len().div_ceil(32), last);
+    }
+
+    /// The planes of a whole sheet.
+    #[inline(always)]
+    fn pack<S: Simd>(self, simd: S, codes: &[u32; SHEET], planes: &mut [[u8; 4]]) {
+        let (rows, _) = codes.as_chunks::<ROW>();
+        let nothing = u32x16::splat(simd, 0);
+        // Row r: the codes that lie `field` rows apart, beside one another, so that a plane is gathered from few rows.
+        let mut merged = [nothing; 16];
+        let merged = &mut merged[..self.field() as usize];
+        for (i, both) in merged.iter_mut().enumerate() {
+            for part in 0..32 / self.field() {
+                let shift = part * self.field();
+                *both |= u32x16::load_array_ref(simd, &rows[i + shift as usize]) << shift;
+            }
+        }
+        for (plane, words) in (0..self.0).rev().zip(planes.chunks_exact_mut(WORDS)) {
+            let mut packed = nothing;
+            for codes in merged.iter().rev() {
+                packed = packed << 1 | (*codes >> plane & self.ones());
+            }
+            put(packed, words);
+        }
+    }
+
+    /// The planes of a sheet that is not whole, of so many words each.
+    fn pack_some(self, codes: &[u32; SHEET], words: usize, planes: &mut [[u8; 4]]) {
+        for (plane, quads) in (0..self.0).rev().zip(planes.chunks_exact_mut(words.max(1))) {
+            let mut packed = [0u32; WORDS];
+            for (r, row) in codes[..32 * words].chunks_exact(words.max(1)).enumerate() {
+                for (word, code) in packed.iter_mut().zip(row) {
+                    *word |= (code >> plane & 1) << r;
                 }
             }
-            take(from, &codes[..m]);
+            for (quad, word) in quads.iter_mut().zip(packed) {
+                *quad = word.to_le_bytes();
+            }
+        }
+    }
+
+    /// Reads `n` numbers; `take(from, codes)` is given those of entries `from..from + 16`, some beyond the end.
+    #[inline(always)]
+    pub fn read<S: Simd>(
+        self,
+        simd: S,
+        body: &mut Reader,
+        n: usize,
+        mut take: impl FnMut(usize, u32x16<S>),
+    ) -> Result<()> {
+        let (quads, _) = body.raw(self.len(n))?.as_chunks::<4>();
+        let (sheets, rest) = (n / SHEET, n % SHEET);
+        let (whole, last) = quads.split_at(sheets * WORDS * self.0 as usize);
+        for (i, planes) in whole.chunks_exact(WORDS * self.0 as usize).enumerate() {
+            self.read_sheet(
+                simd,
+                planes,
+                #[inline(always)]
+                |at, codes| take(i * SHEET + at, codes),
+            );
+        }
+        let (mut codes, words) = ([0u32; SHEET], rest.div_ceil(32));
+        for quads in last.chunks_exact(words.max(1)) {
+            for (r, row) in codes[..32 * words].chunks_exact_mut(words.max(1)).enumerate() {
+                for (code, quad) in row.iter_mut().zip(quads) {
+                    *code = *code << 1 | u32::from_le_bytes(*quad) >> r & 1;
+                }
+            }
+        }
+        for (i, codes) in codes.as_chunks::<ROW>().0[..rest.div_ceil(ROW)].iter().enumerate() {
+            take(sheets * SHEET + i * ROW, u32x16::load_array_ref(simd, codes));
         }
         Ok(())
     }
+
+    #[inline(always)]
+    fn read_sheet<S: Simd>(self, simd: S, planes: &[[u8; 4]], mut take: impl FnMut(usize, u32x16<S>)) {
+        if self.0 == 1 {
+            let packed = get(simd, planes);
+            for i in 0..32 {
+                take(i * ROW, packed >> i as u32 & 1);
+            }
+            return;
+        }
+        let mut merged = [u32x16::splat(simd, 0); 16];
+        let merged = &mut merged[..self.field() as usize];
+        for planes in planes.chunks_exact(WORDS) {
+            let mut packed = get(simd, planes);
+            for codes in &mut *merged {
+                *codes = *codes << 1 | (packed & self.ones());
+                packed >>= 1;
+            }
+        }
+        let mask = (1 << self.0) - 1;
+        for part in 0..32 / self.field() {
+            let shift = part * self.field();
+            for (i, codes) in merged.iter().enumerate() {
+                take((i + shift as usize) * ROW, *codes >> shift & mask);
+            }
+        }
+    }
 }
 
-/// Moves the lowest bit of every word into its code.
-#[inline]
-fn shift_out(packed: &mut [u32; WORDS], row: &mut [u32]) {
-    for (word, code) in packed.iter_mut().zip(row) {
-        *code = *code << 1 | *word & 1;
-        *word >>= 1;
+/// Fills `codes` with those of the entries `x`, which begin at `from`, and zeros.
+#[inline(always)]
+fn fill<S: Simd, const N: usize, F: FnMut(usize, f32x16<S>) -> u32x16<S>>(
+    simd: S,
+    codes: &mut [u32; N],
+    x: &[f32],
+    from: usize,
+    code: &mut F,
+) {
+    for (i, (x, codes)) in x.chunks(ROW).zip(codes.as_chunks_mut::<ROW>().0).enumerate() {
+        // Through the reference itself: called by way of `&mut F` it would not be a part of the kernel.
+        (*code)(from + i * ROW, row(simd, x)).store_array(codes);
     }
+    codes[x.len()..].fill(0);
+}
+
+/// Sixteen words, little-endian.
+#[inline(always)]
+fn put<S: Simd>(words: u32x16<S>, quads: &mut [[u8; 4]]) {
+    for (quad, word) in quads.iter_mut().zip(words.to_array()) {
+        *quad = word.to_le_bytes();
+    }
+}
+
+/// The first sixteen words, back.
+#[inline(always)]
+fn get<S: Simd>(simd: S, quads: &[[u8; 4]]) -> u32x16<S> {
+    let mut words = [0; WORDS];
+    for (word, quad) in words.iter_mut().zip(quads) {
+        *word = u32::from_le_bytes(*quad);
+    }
+    u32x16::load_array(simd, words)
 }
 
 /// Digits of base `2^SHIFT + 1`, `PER` of them in `BYTES` bytes.
@@ -130,10 +242,12 @@ const TO_WHOLE: f64 = 4_503_599_627_370_496.0;
 
 impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, BYTES> {
     const PER_VALUE: f64 = (1u64 << (8 * BYTES)) as f64 / ((1u64 << SHIFT) + 1).pow(PER as u32) as f64;
+    /// Words of a whole sheet.
+    const WORDS: usize = DIGIT_SHEET / PER;
 
     /// ⌈a·2ᴮ/bᵖ⌉, in a form that vector units have: a fraction that is not whole is farther from a whole number than f64
     /// rounds, so that it and a half, to the nearest, is the ceiling.
-    #[inline]
+    #[inline(always)]
     fn fraction(value: u32) -> u32 {
         (f64::from(value as i32) * Self::PER_VALUE + 0.5 + TO_WHOLE).to_bits() as u32
     }
@@ -143,27 +257,36 @@ impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, 
         BYTES * n.div_ceil(PER)
     }
 
-    /// Appends `n` digits; `fill(from, digits)` writes those of entries `from..from + digits.len()`.
-    #[inline]
-    pub fn write(out: &mut Writer, n: usize, mut fill: impl FnMut(usize, &mut [u32])) {
+    /// Appends one digit an entry of `x`: `digit(from, row)` are those of entries `from..from + 16`, asked for in order.
+    #[inline(always)]
+    pub fn write<S: Simd>(simd: S, out: &mut Writer, x: &[f32], mut digit: impl FnMut(usize, f32x16<S>) -> u32x16<S>) {
+        let (mut places, _) = out.room(Self::len(x.len())).as_chunks_mut::<BYTES>();
         let mut digits = [0u32; DIGIT_SHEET];
-        let (mut places, _) = out.room(Self::len(n)).as_chunks_mut::<BYTES>();
-        for from in (0..n).step_by(DIGIT_SHEET) {
-            let m = DIGIT_SHEET.min(n - from);
-            fill(from, &mut digits[..m]);
-            digits[m..].fill(0);
-            let words = m.div_ceil(PER);
+        for (sheet, from) in x.chunks(DIGIT_SHEET).zip((0..).step_by(DIGIT_SHEET)) {
+            fill(simd, &mut digits, sheet, from, &mut digit);
             let mut values = [0u32; DIGIT_WORDS];
-            for row in digits[..PER * words].chunks_exact(words) {
-                for (value, digit) in values[..words].iter_mut().zip(row) {
-                    *value += (*value << SHIFT) + digit;
+            if sheet.len() == DIGIT_SHEET {
+                let (rows, _) = digits.as_chunks::<ROW>();
+                for (column, values) in values[..Self::WORDS].as_chunks_mut::<ROW>().0.iter_mut().enumerate() {
+                    let mut value = u32x16::splat(simd, 0);
+                    for row in rows[column..].iter().step_by(Self::WORDS / ROW) {
+                        value = value + (value << SHIFT) + u32x16::load_array_ref(simd, row);
+                    }
+                    value.store_array(values);
+                }
+            } else {
+                let words = sheet.len().div_ceil(PER);
+                for row in digits[..PER * words].chunks_exact(words) {
+                    for (value, digit) in values.iter_mut().zip(row) {
+                        *value += (*value << SHIFT) + digit;
+                    }
                 }
             }
             let mut fractions = [0u32; DIGIT_WORDS];
             for (fraction, value) in fractions.iter_mut().zip(values) {
                 *fraction = Self::fraction(value);
             }
-            let (head, tail) = places.split_at_mut(words);
+            let (head, tail) = places.split_at_mut(sheet.len().div_ceil(PER));
             for (place, fraction) in head.iter_mut().zip(fractions) {
                 place.copy_from_slice(&fraction.to_le_bytes()[..BYTES]);
             }
@@ -171,11 +294,12 @@ impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, 
         }
     }
 
-    /// Reads `n` digits; `take(from, digits)` is given those of entries `from..from + digits.len()`.
-    #[inline]
-    pub fn read(body: &mut Reader, n: usize, mut take: impl FnMut(usize, &[u32])) -> Result<()> {
-        let mut digits = [0u32; DIGIT_SHEET];
+    /// Reads `n` digits; `take(from, digits)` is given those of entries `from..from + 16`, some beyond the end.
+    #[inline(always)]
+    pub fn read<S: Simd>(simd: S, body: &mut Reader, n: usize, mut take: impl FnMut(usize, u32x16<S>)) -> Result<()> {
+        const { assert!(Self::WORDS.is_multiple_of(ROW), "a column of words is a row") };
         let (mut places, _) = body.raw(Self::len(n))?.as_chunks::<BYTES>();
+        let below_one = (1 << (8 * BYTES)) - 1;
         for from in (0..n).step_by(DIGIT_SHEET) {
             let m = DIGIT_SHEET.min(n - from);
             let words = m.div_ceil(PER);
@@ -185,14 +309,28 @@ impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, 
                 *fraction = place.iter().rev().fold(0, |f, &b| f << 8 | u32::from(b));
             }
             places = tail;
+            if m == DIGIT_SHEET {
+                for (column, fractions) in fractions[..Self::WORDS].as_chunks::<ROW>().0.iter().enumerate() {
+                    let mut fraction = u32x16::load_array_ref(simd, fractions);
+                    for row in (column..DIGIT_SHEET / ROW).step_by(Self::WORDS / ROW) {
+                        let shifted = fraction + (fraction << SHIFT);
+                        take(from + row * ROW, shifted >> (8 * BYTES as u32));
+                        fraction = shifted & below_one;
+                    }
+                }
+                continue;
+            }
+            let mut digits = [0u32; SHEET];
             for row in digits[..PER * words].chunks_exact_mut(words) {
                 for (fraction, digit) in fractions[..words].iter_mut().zip(row) {
                     let shifted = *fraction + (*fraction << SHIFT);
                     *digit = shifted >> (8 * BYTES);
-                    *fraction = shifted & ((1 << (8 * BYTES)) - 1);
+                    *fraction = shifted & below_one;
                 }
             }
-            take(from, &digits[..m]);
+            for (i, digits) in digits.as_chunks::<ROW>().0[..m.div_ceil(ROW)].iter().enumerate() {
+                take(from + i * ROW, u32x16::load_array_ref(simd, digits));
+            }
         }
         Ok(())
     }
@@ -206,43 +344,60 @@ pub fn unknown_code(what: &str, came: u32, most: u32) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::simd::{Bytes as _, widest};
 
+    /// Codes as entries with these bits.
+    fn entries(codes: impl Iterator<Item = u32>) -> Vec<f32> {
+        codes.map(f32::from_bits).collect()
+    }
+
+    /// Writes codes by `write`, which takes the bits of entries, and expects them back from `read`. Gives the bytes.
     fn there_and_back(
         n: usize,
         base: u32,
-        write: impl Fn(&mut Writer, &[u32]),
-        read: impl Fn(&mut Reader, &mut [u32]),
+        write: impl Fn(&mut Writer, &[f32]),
+        read: impl Fn(&mut Reader, usize, &mut dyn FnMut(usize, [u32; ROW])),
     ) -> usize {
         let codes: Vec<u32> = (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) % base).collect();
         let mut w = Writer::new();
-        write(&mut w, &codes);
-        let mut back = vec![99; n];
+        write(&mut w, &entries(codes.iter().copied()));
+        let mut back = vec![99; n.next_multiple_of(ROW)];
         let mut r = Reader::new(w.bytes());
-        read(&mut r, &mut back);
+        read(&mut r, n, &mut |from, row| back[from..from + ROW].copy_from_slice(&row));
         r.done().unwrap();
-        assert_eq!(back, codes, "{n} digits of base {base}");
+        assert_eq!(back[..n], codes, "{n} digits of base {base}");
         w.bytes().len()
     }
 
+    fn write_digits<const S: u32, const P: usize, const B: usize>(w: &mut Writer, x: &[f32]) {
+        widest!(simd => Digits::<S, P, B>::write(simd, w, x, |_, row| row.bitcast()));
+    }
+
+    fn read_digits<const S: u32, const P: usize, const B: usize>(
+        r: &mut Reader,
+        n: usize,
+        take: &mut dyn FnMut(usize, [u32; ROW]),
+    ) -> Result<()> {
+        widest!(simd => Digits::<S, P, B>::read(simd, r, n, |from, row| take(from, row.to_array())))
+    }
+
     fn digits<const S: u32, const P: usize, const B: usize>(n: usize) -> usize {
-        there_and_back(
-            n,
-            (1 << S) + 1,
-            |w, c| Digits::<S, P, B>::write(w, c.len(), |from, d| d.copy_from_slice(&c[from..from + d.len()])),
-            |r, c| Digits::<S, P, B>::read(r, c.len(), |from, d| c[from..from + d.len()].copy_from_slice(d)).unwrap(),
-        )
+        let read = |r: &mut Reader, n, take: &mut dyn FnMut(_, _)| read_digits::<S, P, B>(r, n, take).unwrap();
+        there_and_back(n, (1 << S) + 1, write_digits::<S, P, B>, read)
     }
 
     #[test]
     fn what_is_packed_comes_back_in_the_promised_bytes() {
         for n in [0, 1, 4, 5, 9, 10, 31, 33, 319, 320, 321, 512, 513, 2048, 5000] {
-            for width in 1..=9 {
+            for width in 1..=16 {
                 let bits = Bits(width);
                 let bytes = there_and_back(
                     n,
                     1 << width,
-                    |w, c| bits.write(w, c.len(), |from, d| d.copy_from_slice(&c[from..from + d.len()])),
-                    |r, c| bits.read(r, c.len(), |from, d| c[from..from + d.len()].copy_from_slice(d)).unwrap(),
+                    |w, x| widest!(simd => bits.write(simd, w, x, |_, row| row.bitcast())),
+                    |r, n, take| {
+                        widest!(simd => bits.read(simd, r, n, |from, row| take(from, row.to_array()))).unwrap();
+                    },
                 );
                 assert_eq!(bytes, bits.len(n));
                 assert!(8 * bytes <= width as usize * n.next_multiple_of(32));
@@ -261,17 +416,20 @@ mod tests {
                 let words = 64.min(base.pow(5) - first) as usize;
                 let digit = |i: usize| (first + (i % words) as u32) / base.pow(4 - (i / words) as u32) % base;
                 let mut w = Writer::new();
-                Digits::<S, 5, B>::write(&mut w, 5 * words, |_, d| (0..5 * words).for_each(|i| d[i] = digit(i)));
-                let same = |d: &[u32]| d.iter().enumerate().all(|(i, x)| *x == digit(i));
-                Digits::<S, 5, B>::read(&mut Reader::new(w.bytes()), 5 * words, |_, d| assert!(same(d))).unwrap();
+                write_digits::<S, 5, B>(&mut w, &entries((0..5 * words).map(digit)));
+                let mut same = |from: usize, row: [u32; ROW]| {
+                    assert!((0..ROW).all(|i| from + i >= 5 * words || row[i] == digit(from + i)));
+                };
+                read_digits::<S, 5, B>(&mut Reader::new(w.bytes()), 5 * words, &mut same).unwrap();
             }
         }
         all::<1, 1>(3);
         all::<3, 2>(9);
         for digit in 0..5 {
             let mut w = Writer::new();
-            Fives::write(&mut w, 20, |_, d| d.fill(digit));
-            Fives::read(&mut Reader::new(w.bytes()), 20, |_, d| assert!(d.iter().all(|&x| x == digit))).unwrap();
+            write_digits::<2, 10, 3>(&mut w, &entries([digit; 20].into_iter()));
+            let mut same = |from: usize, row: [u32; ROW]| assert!((0..ROW).all(|i| from + i >= 20 || row[i] == digit));
+            read_digits::<2, 10, 3>(&mut Reader::new(w.bytes()), 20, &mut same).unwrap();
         }
     }
 
@@ -284,10 +442,11 @@ mod tests {
 
     #[test]
     fn every_pattern_of_bytes_gives_digits_below_the_base() {
+        let below = |base: u32| move |_: usize, row: [u32; ROW]| assert!(row.iter().all(|x| *x < base));
         let bytes: Vec<u8> = (0..=255).collect();
-        Threes::read(&mut Reader::new(&bytes), 1280, |_, d| assert!(d.iter().all(|&x| x < 3))).unwrap();
-        Fives::read(&mut Reader::new(&[0xFF; 96]), 320, |_, d| assert!(d.iter().all(|&x| x < 5))).unwrap();
-        Nines::read(&mut Reader::new(&[0xFF; 128]), 320, |_, d| assert!(d.iter().all(|&x| x < 9))).unwrap();
-        assert!(Nines::read(&mut Reader::new(&[0xFF; 127]), 320, |_, _| ()).is_err());
+        read_digits::<1, 5, 1>(&mut Reader::new(&bytes), 1280, &mut below(3)).unwrap();
+        read_digits::<2, 10, 3>(&mut Reader::new(&[0xFF; 96]), 320, &mut below(5)).unwrap();
+        read_digits::<3, 5, 2>(&mut Reader::new(&[0xFF; 128]), 320, &mut below(9)).unwrap();
+        assert!(read_digits::<3, 5, 2>(&mut Reader::new(&[0xFF; 127]), 320, &mut |_, _| ()).is_err());
     }
 }

@@ -23,7 +23,12 @@
 //! # Deviations from the paper
 //! Overflow saturates; the standard rounds it to infinity.
 
+use super::scope::put;
 use super::{Class, Compressor, Piece, Pieces, Scope};
+use crate::base::simd::{
+    Bytes as _, ROW, Select as _, Simd, SimdBase as _, SimdCvtFloat as _, SimdNarrow as _, SimdWiden as _, f32x16,
+    i32x16, row, u16x32, u32x16,
+};
 use crate::base::{Error, Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
 
@@ -67,66 +72,120 @@ impl Half {
 
 const SIGN: u32 = 0x8000_0000;
 
-/// The nearest bfloat16, and 1 where it saturated.
-#[inline]
-fn to_bf16(v: f32) -> (u16, u32) {
-    let bits = v.to_bits();
+/// 1 where a number is above `most`, else 0; both are below 2³¹.
+#[inline(always)]
+fn above<S: Simd>(numbers: u32x16<S>, most: u32) -> u32x16<S> {
+    ((numbers ^ !0) + (most + 1)) >> 31
+}
+
+/// The nearest bfloat16s in the low halves; `over` counts those beyond the largest.
+#[inline(always)]
+fn to_bf16<S: Simd>(v: f32x16<S>, over: &mut u32x16<S>) -> u32x16<S> {
+    let bits: u32x16<S> = v.bitcast();
     let magnitude = bits & !SIGN;
-    let rounded = ((magnitude + 0x7FFF + (magnitude >> 16 & 1)) >> 16) as i32;
-    ((bits >> 16 & 0x8000) as u16 | rounded.min(0x7F7F) as u16, u32::from(rounded > 0x7F7F))
+    let rounded = (magnitude + 0x7FFF + (magnitude >> 16 & 1)) >> 16;
+    *over += above(rounded, 0x7F7F);
+    bits >> 16 & 0x8000 | rounded.min(0x7F7F)
 }
 
-#[inline]
-fn from_bf16(h: u16) -> f32 {
-    f32::from_bits(u32::from(h) << 16)
+#[inline(always)]
+fn from_bf16<S: Simd>(h: u32x16<S>) -> f32x16<S> {
+    (h << 16).bitcast()
 }
 
-/// The nearest half, and 1 where it saturated.
-#[inline]
-fn to_f16(v: f32) -> (u16, u32) {
-    let bits = v.to_bits();
+/// The nearest halves in the low halves; `over` counts those beyond the largest.
+#[inline(always)]
+fn to_f16<S: Simd>(v: f32x16<S>, over: &mut u32x16<S>) -> u32x16<S> {
+    let bits: u32x16<S> = v.bitcast();
     let magnitude = bits & !SIGN;
     // From 2⁻¹⁴ on: shift the exponent's origin and round the 13 bits that go. Below, the last place is 2⁻²⁴, as that
     // of f32 at ½: adding ½ rounds there.
-    let normal = (magnitude.wrapping_sub(0x3800_0000).wrapping_add(0xFFF + (magnitude >> 13 & 1)) >> 13) as i32;
-    let subnormal = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0x3F00_0000) as i32;
-    let rounded = if magnitude < 0x3880_0000 { subnormal } else { normal };
-    ((bits >> 16 & 0x8000) as u16 | rounded.min(0x7BFF) as u16, u32::from(rounded > 0x7BFF))
+    let normal = (magnitude - 0x3800_0000 + 0xFFF + (magnitude >> 13 & 1)) >> 13;
+    let subnormal = (magnitude.bitcast::<f32x16<S>>() + 0.5).bitcast::<u32x16<S>>() - 0x3F00_0000;
+    let rounded = magnitude.simd_lt(0x3880_0000).select(subnormal, normal);
+    *over += above(rounded, 0x7BFF);
+    bits >> 16 & 0x8000 | rounded.min(0x7BFF)
 }
 
-#[inline]
-fn from_f16(h: u16) -> f32 {
-    let magnitude = u32::from(h & 0x7FFF);
+#[inline(always)]
+fn from_f16<S: Simd>(h: u32x16<S>) -> f32x16<S> {
+    let magnitude = h & 0x7FFF;
     let normal = (magnitude << 13) + 0x3800_0000;
-    let subnormal = (magnitude as i32 as f32 * (1.0 / 16_777_216.0)).to_bits();
-    let bits = if magnitude < 0x400 { subnormal } else { normal };
-    f32::from_bits(bits | u32::from(h & 0x8000) << 16)
+    let small = f32x16::float_from(magnitude.bitcast::<i32x16<S>>()) * (1.0 / 16_777_216.0);
+    let bits = magnitude.simd_lt(0x400).select(small.bitcast(), normal);
+    (bits | (h & 0x8000) << 16).bitcast()
 }
 
-fn encode(x: &[f32], out: &mut Writer, to: impl Fn(f32) -> (u16, u32)) -> u64 {
-    let (pairs, _) = out.room(2 * x.len()).as_chunks_mut::<2>();
-    let mut saturated = 0u64;
-    for (pairs, block) in pairs.chunks_mut(1024).zip(x.chunks(1024)) {
-        let mut count = 0;
-        for (pair, &v) in pairs.iter_mut().zip(block) {
-            let (half, over) = to(v);
-            *pair = half.to_le_bytes();
-            count += over;
+/// Entries that are encoded between two appendings.
+const BLOCK: usize = 1024;
+/// Two rows, which are one vector of halves.
+const BOTH: usize = 2 * ROW;
+
+/// Appends what `to` makes of every row.
+#[inline(always)]
+fn encode<S: Simd>(simd: S, x: &[f32], out: &mut Writer, mut to: impl FnMut(f32x16<S>) -> u32x16<S>) {
+    let mut halves = [0u8; 2 * BLOCK];
+    out.reserve(2 * x.len());
+    for block in x.chunks(BLOCK) {
+        let (places, _) = halves.as_chunks_mut::<{ 2 * BOTH }>();
+        let (whole, rest) = block.as_chunks::<BOTH>();
+        for (place, x) in places.iter_mut().zip(whole) {
+            let (low, high) = x.split_at(ROW);
+            *place = bytes(to(row(simd, low)).narrow(to(row(simd, high))));
         }
-        saturated += u64::from(count);
+        if !rest.is_empty() {
+            let (low, high) = rest.split_at(rest.len().min(ROW));
+            places[whole.len()] = bytes(to(row(simd, low)).narrow(to(row(simd, high))));
+        }
+        out.raw(&halves[..2 * block.len()]);
     }
-    saturated
+}
+
+/// Halves, little-endian.
+#[inline(always)]
+fn bytes<S: Simd>(halves: u16x32<S>) -> [u8; 2 * BOTH] {
+    let mut bytes = [0; 2 * BOTH];
+    for (pair, half) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(halves.to_array()) {
+        *pair = half.to_le_bytes();
+    }
+    bytes
+}
+
+/// The two rows of these bytes.
+#[inline(always)]
+fn rows<S: Simd>(simd: S, bytes: &[u8; 2 * BOTH]) -> (u32x16<S>, u32x16<S>) {
+    let mut halves = [0; BOTH];
+    for (half, pair) in halves.iter_mut().zip(bytes.as_chunks::<2>().0) {
+        *half = u16::from_le_bytes(*pair);
+    }
+    u16x32::load_array(simd, halves).widen()
 }
 
 /// Decodes, and tells whether an exponent was all ones.
-fn decode(pairs: &[[u8; 2]], out: &mut [f32], exponent: u16, from: impl Fn(u16) -> f32) -> bool {
-    let mut top = 0;
-    for (x, pair) in out.iter_mut().zip(pairs) {
-        let half = u16::from_le_bytes(*pair);
-        top = top.max((half & exponent) as i16);
-        *x = from(half);
+#[inline(always)]
+fn decode<S: Simd>(
+    simd: S,
+    halves: &[u8],
+    out: &mut [f32],
+    exponent: u32,
+    from: impl Fn(u32x16<S>) -> f32x16<S>,
+) -> bool {
+    let mut top = u32x16::splat(simd, 0);
+    let (whole, rest) = halves.as_chunks::<{ 2 * BOTH }>();
+    let (outs, out_rest) = out.as_chunks_mut::<BOTH>();
+    for (bytes, out) in whole.iter().zip(outs) {
+        let (low, high) = rows(simd, bytes);
+        top = top.max(low & exponent).max(high & exponent);
+        put(out, 0, from(low));
+        put(out, ROW, from(high));
     }
-    top as u16 == exponent
+    let mut padded = [0; 2 * BOTH];
+    padded[..rest.len()].copy_from_slice(rest);
+    let (low, high) = rows(simd, &padded);
+    top = top.max(low & exponent).max(high & exponent);
+    put(out_rest, 0, from(low));
+    put(out_rest, ROW.min(out_rest.len()), from(high));
+    top.reduce_max() == exponent
 }
 
 impl Piece for Half {
@@ -141,18 +200,49 @@ impl Piece for Half {
         2 * n
     }
 
-    fn encode(&mut self, x: &[f32], _: &Stream, out: &mut Writer) {
-        self.saturated += match self.format {
-            Format::Bf16 => encode(x, out, to_bf16),
-            Format::F16 => encode(x, out, to_f16),
-        };
+    #[inline(always)]
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Writer) {
+        // Counts of a lane stay below what it holds: a piece has fewer than 2³⁶ entries.
+        let mut count = u32x16::splat(simd, 0);
+        match self.format {
+            Format::Bf16 => encode(
+                simd,
+                x,
+                out,
+                #[inline(always)]
+                |v| to_bf16(v, &mut count),
+            ),
+            Format::F16 => encode(
+                simd,
+                x,
+                out,
+                #[inline(always)]
+                |v| to_f16(v, &mut count),
+            ),
+        }
+        self.saturated += count.to_array().into_iter().map(u64::from).sum::<u64>();
     }
 
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
-        let (pairs, _) = body.raw(2 * out.len())?.as_chunks::<2>();
+    #[inline(always)]
+    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+        let halves = body.raw(2 * out.len())?;
         let infinite = match self.format {
-            Format::Bf16 => decode(pairs, out, 0x7F80, from_bf16),
-            Format::F16 => decode(pairs, out, 0x7C00, from_f16),
+            Format::Bf16 => decode(
+                simd,
+                halves,
+                out,
+                0x7F80,
+                #[inline(always)]
+                |h| from_bf16(h),
+            ),
+            Format::F16 => decode(
+                simd,
+                halves,
+                out,
+                0x7C00,
+                #[inline(always)]
+                |h| from_f16(h),
+            ),
         };
         if infinite {
             return Err(Error::decode("a 16-bit entry is not finite"));
@@ -171,8 +261,33 @@ impl Piece for Half {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scope::{decoded, encoded};
     use super::*;
     use crate::base::Use;
+    use crate::base::simd::widest;
+
+    /// What one entry becomes, and 1 where it saturated; and back.
+    fn to(format: Format, v: f32) -> (u16, u32) {
+        widest!(simd => {
+            let (v, mut over) = (f32x16::splat(simd, v), u32x16::splat(simd, 0));
+            let half = match format {
+                Format::Bf16 => to_bf16(v, &mut over),
+                Format::F16 => to_f16(v, &mut over),
+            };
+            (half.to_array()[3] as u16, over.to_array()[3])
+        })
+    }
+
+    fn from(format: Format, h: u16) -> f32 {
+        widest!(simd => {
+            let h = u32x16::splat(simd, u32::from(h));
+            match format {
+                Format::Bf16 => from_bf16(h),
+                Format::F16 => from_f16(h),
+            }
+            .to_array()[3]
+        })
+    }
 
     fn cases() -> impl Iterator<Item = f32> {
         let mut stream = Stream::new(1, Use::Noise, 0, 0);
@@ -188,16 +303,16 @@ mod tests {
         for v in cases() {
             let (bf, f) = (half::bf16::from_f32(v), half::f16::from_f32(v));
             if bf.is_finite() {
-                assert_eq!(to_bf16(v), (bf.to_bits(), 0), "{v:e}");
-                assert_eq!(from_bf16(bf.to_bits()).to_bits(), bf.to_f32().to_bits());
+                assert_eq!(to(Format::Bf16, v), (bf.to_bits(), 0), "{v:e}");
+                assert_eq!(from(Format::Bf16, bf.to_bits()).to_bits(), bf.to_f32().to_bits());
             } else {
-                assert_eq!(to_bf16(v), (if v > 0.0 { 0x7F7F } else { 0xFF7F }, 1));
+                assert_eq!(to(Format::Bf16, v), (if v > 0.0 { 0x7F7F } else { 0xFF7F }, 1));
             }
             if f.is_finite() {
-                assert_eq!(to_f16(v), (f.to_bits(), 0), "{v:e}");
-                assert_eq!(from_f16(f.to_bits()).to_bits(), f.to_f32().to_bits());
+                assert_eq!(to(Format::F16, v), (f.to_bits(), 0), "{v:e}");
+                assert_eq!(from(Format::F16, f.to_bits()).to_bits(), f.to_f32().to_bits());
             } else {
-                assert_eq!(to_f16(v), (if v > 0.0 { 0x7BFF } else { 0xFBFF }, 1));
+                assert_eq!(to(Format::F16, v), (if v > 0.0 { 0x7BFF } else { 0xFBFF }, 1));
             }
         }
     }
@@ -205,7 +320,10 @@ mod tests {
     #[test]
     fn what_is_kept_is_an_f32() {
         for v in cases() {
-            for (said, over) in [(from_bf16(to_bf16(v).0), to_bf16(v).1), (from_f16(to_f16(v).0), to_f16(v).1)] {
+            for (said, over) in [
+                (from(Format::Bf16, to(Format::Bf16, v).0), to(Format::Bf16, v).1),
+                (from(Format::F16, to(Format::F16, v).0), to(Format::F16, v).1),
+            ] {
                 let kept = v - said;
                 if over == 0 {
                     assert_eq!(f64::from(kept), f64::from(v) - f64::from(said), "{v:e}");
@@ -218,11 +336,10 @@ mod tests {
     #[test]
     fn saturations_are_counted() {
         let mut half = Half::new(Format::F16);
-        let mut w = Writer::new();
-        half.encode(&[1e6, 1.0, -7e4, 65504.0], &Stream::new(0, Use::Encode, 0, 0), &mut w);
+        let w = encoded(&mut half, &[1e6, 1.0, -7e4, 65504.0], &Stream::new(0, Use::Encode, 0, 0));
         let mut out = [0.0; 4];
-        half.decode(&mut Reader::new(w.bytes()), &mut out).unwrap();
+        decoded(&mut half, w.bytes(), &mut out).unwrap();
         assert_eq!((out, half.saturated()), ([65504.0, 1.0, -65504.0, 65504.0], 2));
-        assert!(half.decode(&mut Reader::new(&[0, 0x7C]), &mut [0.0]).is_err());
+        assert!(decoded(&mut half, &[0, 0x7C], &mut [0.0]).is_err());
     }
 }

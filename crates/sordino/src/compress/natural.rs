@@ -21,8 +21,12 @@
 //! Below 2⁻¹²⁶ the two neighbours are 0 and 2⁻¹²⁶ (still unbiased). From 2¹²⁷ on the upper neighbour is no f32, and the
 //! entry goes down to 2¹²⁷ deterministically.
 
-use super::digits::{Bits, SHEET};
+use super::digits::Bits;
+use super::scope::put;
 use super::{Class, Compressor, Piece, Pieces, Scope};
+use crate::base::simd::{
+    Bytes as _, ROW, Select as _, Simd, SimdBase as _, SimdCvtFloat as _, f32x16, i32x16, row, u32x16,
+};
 use crate::base::{Error, Reader, Result, Stream, Writer};
 use crate::grammar::Entry;
 
@@ -47,33 +51,48 @@ impl Piece for Natural {
         n + Bits(1).len(n)
     }
 
-    fn encode(&mut self, x: &[f32], stream: &Stream, out: &mut Writer) {
-        let mut u = [0.0; SHEET];
+    #[inline(always)]
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
+        let (zero, one) = (i32x16::splat(simd, 0), i32x16::splat(simd, 1));
+        let draws = stream.rows(simd);
         let exponents = out.room(x.len());
-        for (i, (exponents, block)) in exponents.chunks_mut(SHEET).zip(x.chunks(SHEET)).enumerate() {
-            let u = &mut u[..block.len()];
-            stream.uniforms_at((i * SHEET) as u64, u);
-            for ((exponent, &v), &u) in exponents.iter_mut().zip(block).zip(&*u) {
-                let bits = (v.to_bits() & 0x7FFF_FFFF) as i32;
-                let above = (bits & 0x7F_FFFF) as f32 * (1.0 / 8_388_608.0);
-                *exponent = ((bits >> 23) + i32::from(u < above)).min(254) as u8;
+        for (i, (exponents, x)) in exponents.chunks_mut(ROW).zip(x.chunks(ROW)).enumerate() {
+            let bits = row(simd, x).bitcast::<i32x16<S>>() & 0x7FFF_FFFF;
+            let above = f32x16::float_from(bits & 0x7F_FFFF) * (1.0 / 8_388_608.0);
+            let up = draws.at(i * ROW).simd_lt(above).select(one, zero);
+            for (exponent, e) in exponents.iter_mut().zip(((bits >> 23) + up).min(254).to_array()) {
+                *exponent = e as u8;
             }
         }
-        Bits(1).write(out, x.len(), |from, codes| {
-            for (code, v) in codes.iter_mut().zip(&x[from..]) {
-                *code = v.to_bits() >> 31;
-            }
-        });
+        Bits::write_marks(
+            simd,
+            out,
+            x,
+            #[inline(always)]
+            |_, v| v.bitcast::<i32x16<S>>().simd_lt(0),
+        );
     }
 
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    #[inline(always)]
+    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
         let exponents = body.raw(out.len())?;
-        Bits(1).read(body, out.len(), |from, codes| {
-            for ((x, &exponent), code) in out[from..].iter_mut().zip(&exponents[from..]).zip(codes) {
-                *x = f32::from_bits(u32::from(exponent) << 23 | code << 31);
-            }
-        })?;
-        if exponents.iter().fold(0, |top, &e| top.max(e)) == 255 {
+        let mut top = u32x16::splat(simd, 0);
+        Bits(1).read(
+            simd,
+            body,
+            out.len(),
+            #[inline(always)]
+            |from, codes| {
+                let mut row = [0; ROW];
+                for (e, exponent) in row.iter_mut().zip(&exponents[from..]) {
+                    *e = u32::from(*exponent);
+                }
+                let row = u32x16::load_array(simd, row);
+                top = top.max(row);
+                put(out, from, (row << 23 | codes << 31).bitcast());
+            },
+        )?;
+        if top.reduce_max() == 255 {
             return Err(Error::decode("an exponent is that of an infinity"));
         }
         Ok(())
@@ -82,6 +101,7 @@ impl Piece for Natural {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scope::{decoded, encoded};
     use super::*;
     use crate::base::Use;
 
@@ -89,14 +109,13 @@ mod tests {
     fn powers_of_two_stay_and_the_largest_entries_stay_finite() {
         let x = [1.0, -0.25, 0.0, f32::MIN_POSITIVE, f32::MAX, f32::MIN, 1e-45];
         for round in 0..50 {
-            let mut w = Writer::new();
-            Natural.encode(&x, &Stream::new(0, Use::Encode, 0, round), &mut w);
+            let w = encoded(&mut Natural, &x, &Stream::new(0, Use::Encode, 0, round));
             let mut out = [0.0; 7];
-            Natural.decode(&mut Reader::new(w.bytes()), &mut out).unwrap();
+            decoded(&mut Natural, w.bytes(), &mut out).unwrap();
             assert_eq!(out[..4], x[..4]);
             assert_eq!(out[4..6], [2f32.powi(127), -(2f32.powi(127))]);
             assert!(out[6] == 0.0 || out[6] == f32::MIN_POSITIVE);
         }
-        assert!(Natural.decode(&mut Reader::new(&[255, 0, 0, 0, 0]), &mut [0.0]).is_err());
+        assert!(decoded(&mut Natural, &[255, 0, 0, 0, 0], &mut [0.0]).is_err());
     }
 }

@@ -30,8 +30,10 @@
 mod levels;
 
 use self::levels::Search;
-use super::digits::{Digits, Fives, Nines, SHEET, Threes};
+use super::digits::{Digits, Fives, Nines, Threes};
+use super::scope::put;
 use super::{Class, Compressor, Piece, Pieces, Scope};
+use crate::base::simd::{Simd, SimdBase as _, Table, f32x16, tally, u32x16};
 use crate::base::{Error, Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
 
@@ -66,8 +68,10 @@ impl Orq {
         Self { levels, search: Search::new() }
     }
 
-    fn write<const S: usize, const SHIFT: u32, const PER: usize, const BYTES: usize>(
+    #[inline(always)]
+    fn write<V: Simd, const S: usize, const SHIFT: u32, const PER: usize, const BYTES: usize>(
         &mut self,
+        simd: V,
         x: &[f32],
         stream: &Stream,
         out: &mut Writer,
@@ -81,34 +85,45 @@ impl Orq {
         for k in 0..S - 1 {
             gaps[k] = half[k + 1] - half[k];
         }
-        let mut u = [0.0; SHEET];
-        Digits::<SHIFT, PER, BYTES>::write(out, x.len(), |from, digits| {
-            let u = &mut u[..digits.len()];
-            stream.uniforms_at(from as u64, u);
-            for ((digit, &v), &u) in digits.iter_mut().zip(&x[from..]).zip(&*u) {
-                let v = 0.5 * v;
-                let mut index = 0;
+        let (half, gaps) = (half.map(|v| f32x16::splat(simd, v)), gaps.map(|v| f32x16::splat(simd, v)));
+        let zero = u32x16::splat(simd, 0);
+        let draws = stream.rows(simd);
+        Digits::<SHIFT, PER, BYTES>::write(
+            simd,
+            out,
+            x,
+            #[inline(always)]
+            |from, v| {
+                let (v, u) = (v * 0.5, draws.at(from));
+                let mut index = zero;
                 for k in 0..S - 1 {
-                    index += u32::from(v - half[k] > u * gaps[k]);
+                    index = tally(simd, index, (v - half[k]).simd_gt(u * gaps[k]));
                 }
-                *digit = index;
-            }
-        });
+                index
+            },
+        );
     }
 
-    fn read<const S: usize, const SHIFT: u32, const PER: usize, const BYTES: usize>(
+    #[inline(always)]
+    fn read<V: Simd, const S: usize, const SHIFT: u32, const PER: usize, const BYTES: usize>(
+        simd: V,
         body: &mut Reader,
         out: &mut [f32],
     ) -> Result<()> {
-        let mut levels = [0.0; 16];
-        for level in &mut levels[..S] {
+        let mut levels = [0.0; S];
+        for level in &mut levels {
             *level = body.finite()?;
         }
-        Digits::<SHIFT, PER, BYTES>::read(body, out.len(), |from, digits| {
-            for (x, &digit) in out[from..].iter_mut().zip(digits) {
-                *x = levels[digit as usize % 16];
-            }
-        })
+        let table = Table::new(simd, levels);
+        Digits::<SHIFT, PER, BYTES>::read(
+            simd,
+            body,
+            out.len(),
+            #[inline(always)]
+            |from, digits| {
+                put(out, from, table.at(digits));
+            },
+        )
     }
 }
 
@@ -126,19 +141,21 @@ impl Piece for Orq {
             }
     }
 
-    fn encode(&mut self, x: &[f32], stream: &Stream, out: &mut Writer) {
+    #[inline(always)]
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
         match self.levels {
-            3 => self.write::<3, 1, 5, 1>(x, stream, out),
-            5 => self.write::<5, 2, 10, 3>(x, stream, out),
-            _ => self.write::<9, 3, 5, 2>(x, stream, out),
+            3 => self.write::<_, 3, 1, 5, 1>(simd, x, stream, out),
+            5 => self.write::<_, 5, 2, 10, 3>(simd, x, stream, out),
+            _ => self.write::<_, 9, 3, 5, 2>(simd, x, stream, out),
         }
     }
 
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    #[inline(always)]
+    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
         match self.levels {
-            3 => Self::read::<3, 1, 5, 1>(body, out),
-            5 => Self::read::<5, 2, 10, 3>(body, out),
-            _ => Self::read::<9, 3, 5, 2>(body, out),
+            3 => Self::read::<_, 3, 1, 5, 1>(simd, body, out),
+            5 => Self::read::<_, 5, 2, 10, 3>(simd, body, out),
+            _ => Self::read::<_, 9, 3, 5, 2>(simd, body, out),
         }
     }
 }

@@ -24,9 +24,13 @@
 //! Fixed width in place of Elias codes. `norm=max`, which the paper uses in its experiments, is the default; the
 //! theorem's norm is `l2`. A norm beyond f32 is replaced by the largest f32, which still covers every entry.
 
-use super::digits::{self, Bits, SHEET};
+use super::digits::{self, Bits};
+use super::scope::put;
 use super::{Class, Compressor, Piece, Pieces, Scope};
-use crate::base::{Reader, Result, Stream, Writer, flat, wire};
+use crate::base::simd::{
+    self, Bytes as _, Simd, SimdBase as _, SimdCvtFloat as _, SimdCvtTruncate as _, f32x16, i32x16, tally, u32x16,
+};
+use crate::base::{Reader, Result, Stream, Writer, wire};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -94,41 +98,53 @@ impl Piece for Qsgd {
         4 + Bits(self.width()).len(n)
     }
 
-    fn encode(&mut self, x: &[f32], stream: &Stream, out: &mut Writer) {
+    #[inline(always)]
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
         let norm = match self.norm {
-            Norm::Max => flat::max_abs(x),
-            Norm::L2 => flat::norm(x).min(f64::from(f32::MAX)) as f32,
+            Norm::Max => simd::max_abs(simd, x),
+            Norm::L2 => libm::sqrt(simd::squares(simd, x)).min(f64::from(f32::MAX)) as f32,
         };
         out.f32(norm);
         let power = power_towards_one(norm);
         let per_level = if norm > 0.0 { self.levels as f32 / (norm * power) } else { 0.0 };
-        let (most, sign) = (self.levels as i32, self.width() - 1);
-        let mut u = [0.0; SHEET];
-        Bits(self.width()).write(out, x.len(), |from, codes| {
-            let u = &mut u[..codes.len()];
-            stream.uniforms_at(from as u64, u);
-            for ((code, &v), &u) in codes.iter_mut().zip(&x[from..]).zip(&*u) {
+        let (most, sign) = (self.levels, self.width() - 1);
+        let draws = stream.rows(simd);
+        Bits(self.width()).write(
+            simd,
+            out,
+            x,
+            #[inline(always)]
+            |from, v| {
                 let t = v.abs() * power * per_level;
-                let floor = t as i32;
-                let k = (floor + i32::from(u < t - floor as f32)).min(most);
-                *code = k as u32 | v.to_bits() >> 31 << sign;
-            }
-        });
+                let floor = i32x16::truncate_from(t);
+                let up = draws.at(from).simd_lt(t - f32x16::float_from(floor));
+                let k = tally(simd, floor.bitcast(), up).min(most);
+                k | v.bitcast::<u32x16<S>>() >> 31 << sign
+            },
+        );
     }
 
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    #[inline(always)]
+    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
         let gap = body.finite()? / self.levels as f32;
         let sign = self.width() - 1;
-        let mut top = 0;
-        Bits(self.width()).read(body, out.len(), |from, codes| {
-            for (x, code) in out[from..].iter_mut().zip(codes) {
-                let k = (code & ((1 << sign) - 1)) as i32;
+        let mut top = i32x16::splat(simd, 0);
+        let n = out.len();
+        Bits(self.width()).read(
+            simd,
+            body,
+            n,
+            #[inline(always)]
+            |from, codes| {
+                let k: i32x16<S> = (codes & ((1 << sign) - 1)).bitcast();
                 top = top.max(k);
-                *x = f32::from_bits((k as f32 * gap).to_bits() ^ code >> sign << 31);
-            }
-        })?;
-        if top as u32 > self.levels {
-            return Err(digits::unknown_code("level", top as u32, self.levels));
+                let magnitudes: u32x16<S> = (f32x16::float_from(k) * gap).bitcast();
+                put(out, from, (magnitudes ^ codes >> sign << 31).bitcast());
+            },
+        )?;
+        let top = top.reduce_max() as u32;
+        if top > self.levels {
+            return Err(digits::unknown_code("level", top, self.levels));
         }
         Ok(())
     }
@@ -136,6 +152,7 @@ impl Piece for Qsgd {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scope::{decoded, encoded};
     use super::*;
     use crate::base::Use;
 
@@ -148,10 +165,9 @@ mod tests {
             };
             for round in 0..50 {
                 let mut qsgd = Qsgd::new(7, norm);
-                let mut w = Writer::new();
-                qsgd.encode(&x, &Stream::new(0, Use::Encode, 0, round), &mut w);
+                let w = encoded(&mut qsgd, &x, &Stream::new(0, Use::Encode, 0, round));
                 let mut out = vec![0.0; x.len()];
-                qsgd.decode(&mut Reader::new(w.bytes()), &mut out).unwrap();
+                decoded(&mut qsgd, w.bytes(), &mut out).unwrap();
                 assert_eq!(out, x);
             }
         }
@@ -162,6 +178,6 @@ mod tests {
         assert_eq!(Qsgd::new(7, Norm::Max).bound(2048), 4 + 1024);
         let mut bytes = vec![0, 0, 0x80, 0x3F];
         bytes.extend([0xFF; 12]);
-        assert!(Qsgd::new(5, Norm::Max).decode(&mut Reader::new(&bytes[..]), &mut [0.0; 3]).is_err());
+        assert!(decoded(&mut Qsgd::new(5, Norm::Max), &bytes, &mut [0.0; 3]).is_err());
     }
 }

@@ -25,7 +25,9 @@
 //! # Deviations from the paper
 //! None. (SAEF's `GSpar` keeps each entry with probability `ratio` instead, so that its k varies.)
 
+use super::scope::Sparse;
 use super::{Class, Compressor, Piece, Pieces, Scope};
+use crate::base::simd::Simd;
 use crate::base::{Reader, Result, Stream, Use, Writer};
 use crate::grammar::{Entry, Key};
 
@@ -51,21 +53,23 @@ pub struct RandK {
     unbiased: bool,
     /// One bit an entry: whether it is chosen.
     chosen: Vec<u64>,
+    /// The indices of those that are, ascending.
+    indices: Vec<u32>,
 }
 
 impl RandK {
     /// Keeps `ratio` of the entries, 0 < ratio ≤ 1, times n/k if `unbiased`.
     pub fn new(ratio: f64, unbiased: bool) -> Self {
-        Self { ratio, unbiased, chosen: Vec::new() }
+        Self { ratio, unbiased, chosen: Vec::new(), indices: Vec::new() }
     }
 
     fn kept(&self, n: usize) -> usize {
         ((self.ratio * n as f64) as usize).clamp(1, n)
     }
 
-    /// Draws the indices of `key` and calls `each` with them in ascending order. A bitmap makes Floyd's algorithm
-    /// exact in k draws, and sorts.
-    fn draw(&mut self, n: usize, key: u64, mut each: impl FnMut(usize)) {
+    /// Draws the indices of `key`, in ascending order. A bitmap makes Floyd's algorithm exact in k draws, and sorts. They are
+    /// listed before anything is done with them: what follows is then loads that do not wait for one another.
+    fn draw(&mut self, n: usize, key: u64) -> &[u32] {
         let mut stream = Stream::new(key, Use::Encode, 0, 0);
         self.chosen.clear();
         self.chosen.resize(n.div_ceil(64), 0);
@@ -75,13 +79,16 @@ impl RandK {
             let i = if taken { last } else { drawn };
             self.chosen[i / 64] |= 1 << (i % 64);
         }
-        for (word, &bits) in self.chosen.iter().enumerate() {
+        self.indices.clear();
+        self.indices.reserve(self.kept(n));
+        for (first, &bits) in (0u32..).step_by(64).zip(&self.chosen) {
             let mut bits = bits;
             while bits != 0 {
-                each(64 * word + bits.trailing_zeros() as usize);
+                self.indices.push(first + bits.trailing_zeros());
                 bits &= bits - 1;
             }
         }
+        &self.indices
     }
 }
 
@@ -103,30 +110,28 @@ impl Piece for RandK {
         8 + 4 * self.kept(n)
     }
 
-    fn encode(&mut self, x: &[f32], stream: &Stream, out: &mut Writer) {
+    #[inline(always)]
+    fn encode<S: Simd>(&mut self, _: S, x: &[f32], stream: &Stream, out: &mut Writer) {
         let (n, k) = (x.len(), self.kept(x.len()));
         let scale = if self.unbiased { n as f32 / k as f32 } else { 1.0 };
         let key = stream.word_at(0);
         out.u64(key);
         let (quads, _) = out.room(4 * k).as_chunks_mut::<4>();
-        let mut quads = quads.iter_mut();
-        self.draw(n, key, |i| {
-            if let Some(quad) = quads.next() {
-                *quad = (scale * x[i]).clamp(f32::MIN, f32::MAX).to_le_bytes();
-            }
-        });
+        for (quad, i) in quads.iter_mut().zip(self.draw(n, key)) {
+            *quad = (scale * x[*i as usize]).clamp(f32::MIN, f32::MAX).to_le_bytes();
+        }
     }
 
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    #[inline(always)]
+    fn decode<S: Simd>(&mut self, _: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
         let key = body.u64()?;
         let (quads, _) = body.raw(4 * self.kept(out.len()))?.as_chunks::<4>();
-        let mut quads = quads.iter();
-        out.fill(0.0);
-        self.draw(out.len(), key, |i| {
-            if let Some(quad) = quads.next() {
-                out[i] = f32::from_le_bytes(*quad);
-            }
-        });
+        let n = out.len();
+        let mut sparse = Sparse::new(out);
+        for (quad, i) in quads.iter().zip(self.draw(n, key)) {
+            sparse.set(*i as usize, f32::from_le_bytes(*quad));
+        }
+        sparse.finish();
         Ok(())
     }
 }
@@ -141,8 +146,7 @@ mod tests {
         let mut counts = std::collections::BTreeMap::new();
         let rounds = 60_000;
         for key in 0..rounds {
-            let mut set = Vec::new();
-            randk.draw(5, key, |i| set.push(i));
+            let set = randk.draw(5, key).to_vec();
             assert_eq!(set.len(), 2);
             *counts.entry(set).or_insert(0u32) += 1;
         }

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::{Class, Coding, Compressor};
+use crate::base::simd::{self, Simd, SimdBase as _, f32x16};
 use crate::base::{Error, Layout, Reader, Result, Stream, Writer};
 use crate::grammar::Args;
 
@@ -53,7 +54,7 @@ impl Scope {
 ///
 /// # Contract
 /// As for [`Compressor`], on `x.len()` entries of one piece: at most `bound(n)` bytes, deterministic given the stream,
-/// decoding fills `out` or returns an error.
+/// decoding fills `out` or returns an error. Both are kernels: `#[inline(always)]`, the same bits on every path.
 pub trait Piece: Send {
     /// What is promised on a piece of `n` entries.
     fn class(&self, n: usize) -> Class;
@@ -62,10 +63,10 @@ pub trait Piece: Send {
     fn bound(&self, n: usize) -> usize;
 
     /// Appends the body of one piece.
-    fn encode(&mut self, x: &[f32], stream: &Stream, out: &mut Writer);
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer);
 
     /// Reads one piece.
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()>;
+    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()>;
 
     /// As [`Compressor::saturated`].
     fn saturated(&self) -> u64 {
@@ -172,17 +173,17 @@ impl<P: Piece> Compressor for Pieces<P> {
         for range in &plan.dense {
             out.f32s(&given[range.clone()]);
         }
+        let Self { piece, together, .. } = self;
+        let mut from = (given, plan.coded.as_slice());
+        let whole = 0..plan.coded_len();
         if self.scope == Scope::Model && plan.coded.len() > 1 {
-            self.together.clear();
+            together.clear();
             for range in &plan.coded {
-                self.together.extend_from_slice(&given[range.clone()]);
+                together.extend_from_slice(&given[range.clone()]);
             }
-            self.piece.encode(&self.together, &at.stream.part(0), out);
-        } else {
-            for (i, range) in plan.coded.iter().enumerate() {
-                self.piece.encode(&given[range.clone()], &at.stream.part(i as u64), out);
-            }
+            from = (together, std::slice::from_ref(&whole));
         }
+        simd::widest!(simd => encode(simd, piece, from, at.stream, out));
         self.plan = Some((at.layout.clone(), plan));
         Ok(())
     }
@@ -228,17 +229,61 @@ impl<P: Piece> Pieces<P> {
         for range in &plan.dense {
             body.f32s(&mut out[range.clone()])?;
         }
-        if self.scope == Scope::Model && plan.coded.len() > 1 {
-            self.together.resize(plan.coded_len(), 0.0);
-            self.piece.decode(body, &mut self.together)?;
-            let mut from = 0;
-            for range in &plan.coded {
-                out[range.clone()].copy_from_slice(&self.together[from..from + range.len()]);
-                from += range.len();
-            }
-            return Ok(());
+        let Self { piece, together, .. } = self;
+        if self.scope != Scope::Model || plan.coded.len() < 2 {
+            return simd::widest!(simd => decode(simd, piece, body, out, &plan.coded));
         }
-        plan.coded.iter().try_for_each(|range| self.piece.decode(body, &mut out[range.clone()]))
+        together.resize(plan.coded_len(), 0.0);
+        let whole = 0..together.len();
+        simd::widest!(simd => decode(simd, piece, body, together, std::slice::from_ref(&whole)))?;
+        let mut from = 0;
+        for range in &plan.coded {
+            out[range.clone()].copy_from_slice(&together[from..from + range.len()]);
+            from += range.len();
+        }
+        Ok(())
+    }
+}
+
+/// Every piece of a vector, one after another.
+#[inline(always)]
+fn encode<S: Simd, P: Piece>(
+    simd: S,
+    piece: &mut P,
+    (given, ranges): (&[f32], &[Range<usize>]),
+    stream: &Stream,
+    out: &mut Writer,
+) {
+    for (i, range) in ranges.iter().enumerate() {
+        piece.encode(simd, &given[range.clone()], &stream.part(i as u64), out);
+    }
+}
+
+/// As [`encode`], back.
+#[inline(always)]
+fn decode<S: Simd, P: Piece>(
+    simd: S,
+    piece: &mut P,
+    body: &mut Reader,
+    out: &mut [f32],
+    ranges: &[Range<usize>],
+) -> Result<()> {
+    for range in ranges {
+        piece.decode(simd, body, &mut out[range.clone()])?;
+    }
+    Ok(())
+}
+
+/// Writes a row to the entries from `from` on, as far as there are any.
+#[inline(always)]
+pub fn put<S: Simd>(out: &mut [f32], from: usize, row: f32x16<S>) {
+    let out = &mut out[from..];
+    if let Some(out) = out.first_chunk_mut() {
+        row.store_array(out);
+    } else {
+        for (x, v) in out.iter_mut().zip(row.to_array()) {
+            *x = v;
+        }
     }
 }
 
@@ -252,6 +297,57 @@ fn weaker(a: Class, b: Class) -> Class {
         _ if a.factor().max(b.factor()) <= 1.0 => Clipping,
         _ => Bounded { factor: a.factor().max(b.factor()) },
     }
+}
+
+/// Entries of a vector that is zero elsewhere, written in about the order of the vector: zeros go a little ahead of them,
+/// so that an entry is set while its surroundings are in the first cache.
+pub struct Sparse<'a> {
+    out: &'a mut [f32],
+    /// What lies before is written.
+    known: usize,
+}
+
+impl<'a> Sparse<'a> {
+    const STEP: usize = 4096;
+
+    /// Nothing set yet.
+    pub fn new(out: &'a mut [f32]) -> Self {
+        Self { out, known: 0 }
+    }
+
+    /// Sets entry `i`, which must be one of the vector's.
+    #[inline(always)]
+    pub fn set(&mut self, i: usize, v: f32) {
+        if i >= self.known {
+            self.zeros((i + 1).next_multiple_of(Self::STEP).min(self.out.len()));
+        }
+        self.out[i] = v;
+    }
+
+    #[inline(never)]
+    fn zeros(&mut self, until: usize) {
+        self.out[self.known..until].fill(0.0);
+        self.known = until;
+    }
+
+    /// Sets what is left to zero.
+    pub fn finish(mut self) {
+        self.zeros(self.out.len());
+    }
+}
+
+/// The message of one piece, and what such a message says: for tests of pieces.
+#[cfg(test)]
+pub fn encoded<P: Piece>(piece: &mut P, x: &[f32], stream: &Stream) -> Writer {
+    let mut out = Writer::new();
+    simd::widest!(simd => piece.encode(simd, x, stream, &mut out));
+    out
+}
+
+/// See [`encoded`].
+#[cfg(test)]
+pub fn decoded<P: Piece>(piece: &mut P, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+    simd::widest!(simd => piece.decode(simd, &mut Reader::new(bytes), out))
 }
 
 #[cfg(test)]

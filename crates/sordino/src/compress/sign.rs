@@ -25,8 +25,10 @@
 //! sign(0) = + (the code of SAEF sends 0 as 0, which is a third value).
 
 use super::digits::Bits;
+use super::scope::put;
 use super::{Class, Compressor, Piece, Pieces, Scope};
-use crate::base::{Reader, Result, Stream, Writer, flat};
+use crate::base::simd::{Bytes as _, Lanes, Simd, SimdBase as _};
+use crate::base::{Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -54,38 +56,49 @@ impl Piece for Sign {
         4 + Bits(1).len(n)
     }
 
-    fn encode(&mut self, x: &[f32], _: &Stream, out: &mut Writer) {
-        out.f32((flat::norm1(x) / x.len() as f64) as f32);
-        Bits(1).write(out, x.len(), |from, codes| {
-            for (code, v) in codes.iter_mut().zip(&x[from..]) {
-                *code = u32::from(*v < 0.0);
-            }
-        });
+    #[inline(always)]
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Writer) {
+        let (at, mut magnitudes) = (out.bytes().len(), Lanes::new(simd));
+        out.f32(0.0);
+        Bits::write_marks(
+            simd,
+            out,
+            x,
+            #[inline(always)]
+            |_, v| {
+                magnitudes.add(v.abs());
+                v.simd_lt(0.0)
+            },
+        );
+        out.put_f32(at, (magnitudes.total() / x.len() as f64) as f32);
     }
 
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    #[inline(always)]
+    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
         let scale = body.finite()?.to_bits();
-        Bits(1).read(body, out.len(), |from, codes| {
-            for (x, code) in out[from..].iter_mut().zip(codes) {
-                *x = f32::from_bits(scale ^ code << 31);
-            }
-        })
+        Bits(1).read(
+            simd,
+            body,
+            out.len(),
+            #[inline(always)]
+            |from, codes| put(out, from, (codes << 31 ^ scale).bitcast()),
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::scope::{decoded, encoded};
     use super::*;
     use crate::base::Use;
 
     #[test]
     fn nothing_is_positive_and_the_scale_is_the_mean_magnitude() {
-        let mut w = Writer::new();
-        Sign.encode(&[-3.0, 0.0, -0.0, 1.0], &Stream::new(0, Use::Encode, 0, 0), &mut w);
+        let w = encoded(&mut Sign, &[-3.0, 0.0, -0.0, 1.0], &Stream::new(0, Use::Encode, 0, 0));
         assert_eq!(w.bytes().len(), Sign.bound(4));
         let mut out = [9.0; 4];
-        Sign.decode(&mut Reader::new(w.bytes()), &mut out).unwrap();
+        decoded(&mut Sign, w.bytes(), &mut out).unwrap();
         assert_eq!(out, [-1.0, 1.0, 1.0, 1.0]);
-        assert!(Sign.decode(&mut Reader::new(&[0, 0, 0x80, 0x7F, 0, 0, 0, 0]), &mut out).is_err());
+        assert!(decoded(&mut Sign, &[0, 0, 0x80, 0x7F, 0, 0, 0, 0], &mut out).is_err());
     }
 }

@@ -25,9 +25,11 @@
 //! Scales are not shared between workers (the paper's option for summing on the way). Cutting at 2.5 σ is off by
 //! default and named `sigmas`, since `clip` is the axis's norm clip.
 
-use super::digits::{SHEET, Threes};
+use super::digits::Threes;
+use super::scope::put;
 use super::{Class, Compressor, Piece, Pieces, Scope};
-use crate::base::{Reader, Result, Stream, Writer, flat};
+use crate::base::simd::{self, Bytes as _, Simd, SimdBase as _, SimdCvtFloat as _, f32x16, i32x16, tally, u32x16};
+use crate::base::{Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -57,11 +59,12 @@ impl TernGrad {
         Self { sigmas }
     }
 
-    fn scale(self, x: &[f32]) -> f32 {
-        let top = flat::max_abs(x);
+    #[inline(always)]
+    fn scale<S: Simd>(self, simd: S, x: &[f32]) -> f32 {
+        let top = simd::max_abs(simd, x);
         let Some(sigmas) = self.sigmas else { return top };
-        let (n, mean) = (x.len() as f64, flat::sum(x) / x.len() as f64);
-        let cut = (sigmas * libm::sqrt((flat::squared_norm(x) / n - mean * mean).max(0.0))) as f32;
+        let (n, mean) = (x.len() as f64, simd::sum(simd, x, |v| v) / x.len() as f64);
+        let cut = (sigmas * libm::sqrt((simd::squares(simd, x) / n - mean * mean).max(0.0))) as f32;
         // A constant vector has no deviation to be cut at.
         if cut > 0.0 && cut < top { cut } else { top }
     }
@@ -79,40 +82,51 @@ impl Piece for TernGrad {
         4 + Threes::len(n)
     }
 
-    fn encode(&mut self, x: &[f32], stream: &Stream, out: &mut Writer) {
-        let scale = self.scale(x);
+    #[inline(always)]
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
+        let scale = self.scale(simd, x);
         out.f32(scale);
-        let mut u = [0.0; SHEET];
-        Threes::write(out, x.len(), |from, digits| {
-            let u = &mut u[..digits.len()];
-            stream.uniforms_at(from as u64, u);
-            for ((digit, &v), &u) in digits.iter_mut().zip(&x[from..]).zip(&*u) {
-                let threshold = u * scale;
-                *digit = 1 + u32::from(v > threshold) - u32::from(-v > threshold);
-            }
-        });
+        let none = u32x16::splat(simd, 0);
+        let draws = stream.rows(simd);
+        Threes::write(
+            simd,
+            out,
+            x,
+            #[inline(always)]
+            |from, v| {
+                let threshold = draws.at(from) * scale;
+                // 0 below −threshold, 1 between, 2 above.
+                tally(simd, tally(simd, none, v.simd_gt(threshold)), (-v).simd_le(threshold))
+            },
+        );
     }
 
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    #[inline(always)]
+    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
         let scale = body.finite()?;
-        Threes::read(body, out.len(), |from, digits| {
-            for (x, &digit) in out[from..].iter_mut().zip(digits) {
-                *x = (digit as i32 - 1) as f32 * scale;
-            }
-        })
+        Threes::read(
+            simd,
+            body,
+            out.len(),
+            #[inline(always)]
+            |from, digits| {
+                let signs: i32x16<S> = digits.bitcast();
+                put(out, from, f32x16::float_from(signs - 1) * scale);
+            },
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::scope::{decoded, encoded};
     use super::*;
-    use crate::base::Use;
+    use crate::base::{Use, flat};
 
     fn said(c: &mut TernGrad, x: &[f32], round: u64) -> Vec<f32> {
-        let mut w = Writer::new();
-        c.encode(x, &Stream::new(0, Use::Encode, 0, round), &mut w);
+        let w = encoded(c, x, &Stream::new(0, Use::Encode, 0, round));
         let mut out = vec![0.0; x.len()];
-        c.decode(&mut Reader::new(w.bytes()), &mut out).unwrap();
+        decoded(c, w.bytes(), &mut out).unwrap();
         out
     }
 

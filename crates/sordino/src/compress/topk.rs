@@ -22,7 +22,9 @@
 //! # Deviations from the paper
 //! None.
 
+use super::scope::Sparse;
 use super::{Class, Compressor, Piece, Pieces, Scope};
+use crate::base::simd::{self, Bytes as _, Simd, SimdBase as _, i32x16};
 use crate::base::{Error, Reader, Result, Stream, Writer, wire};
 use crate::grammar::{Entry, Key};
 
@@ -47,12 +49,10 @@ pub struct TopK {
 }
 
 /// The bits of |v|: they order like the magnitudes.
-#[inline]
+#[inline(always)]
 fn magnitude(v: f32) -> u32 {
     v.to_bits() & 0x7FFF_FFFF
 }
-
-const BLOCK: usize = 1024;
 
 impl TopK {
     /// Keeps `ratio` of the entries, 0 < ratio ≤ 1.
@@ -79,26 +79,30 @@ impl TopK {
         *self.magnitudes.select_nth_unstable(n - rank.min(n)).1
     }
 
-    /// Collects the indices of all magnitudes of at least `least`, without a branch per entry.
-    fn collect(&mut self, x: &[f32], least: u32) {
-        self.candidates.clear();
-        let mut found = [0u32; BLOCK];
-        for (block, from) in x.chunks(BLOCK).zip((0u32..).step_by(BLOCK)) {
-            let mut len = 0;
-            for (i, v) in block.iter().enumerate() {
-                found[len % BLOCK] = from + i as u32;
-                len += usize::from(magnitude(*v) >= least);
-            }
-            self.candidates.extend_from_slice(&found[..len]);
-        }
+    /// Collects the indices of all magnitudes of at least `least`, where there may be about `about`.
+    #[inline(always)]
+    fn collect<S: Simd>(&mut self, simd: S, x: &[f32], least: u32, about: usize) {
+        let candidates = &mut self.candidates;
+        candidates.clear();
+        candidates.reserve(about);
+        simd::marked(
+            simd,
+            x,
+            // Magnitudes are not negative, so that the comparison of signed numbers, which all CPUs have, will do.
+            #[inline(always)]
+            |v| simd::magnitudes(v).bitcast::<i32x16<S>>().simd_gt(least as i32 - 1),
+            #[inline(always)]
+            |i| candidates.push(i as u32),
+        );
     }
 
     /// Leaves in `candidates` the k indices, ascending.
-    fn select(&mut self, x: &[f32], k: usize) {
+    #[inline(always)]
+    fn select<S: Simd>(&mut self, simd: S, x: &[f32], k: usize) {
         let guess = self.guess(x, k);
-        self.collect(x, guess);
+        self.collect(simd, x, guess, 2 * k);
         if self.candidates.len() < k {
-            self.collect(x, 0);
+            self.collect(simd, x, 0, x.len());
         }
         self.magnitudes.clear();
         self.magnitudes.extend(self.candidates.iter().map(|i| magnitude(x[*i as usize])));
@@ -132,9 +136,10 @@ impl Piece for TopK {
         4 * k + wire::packed_len(wire::bits_for(n), k)
     }
 
-    fn encode(&mut self, x: &[f32], _: &Stream, out: &mut Writer) {
+    #[inline(always)]
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Writer) {
         let k = self.kept(x.len());
-        self.select(x, k);
+        self.select(simd, x, k);
         let (quads, _) = out.room(4 * k).as_chunks_mut::<4>();
         for (quad, i) in quads.iter_mut().zip(&self.candidates) {
             *quad = x[*i as usize].to_le_bytes();
@@ -142,19 +147,27 @@ impl Piece for TopK {
         out.packed(wire::bits_for(x.len()), self.candidates.iter().copied());
     }
 
-    fn decode(&mut self, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    #[inline(always)]
+    fn decode<S: Simd>(&mut self, _: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
         let n = out.len();
         let k = self.kept(n);
         let values = body.raw(4 * k)?;
         let (values, _) = values.as_chunks::<4>();
-        out.fill(0.0);
-        body.packed(wire::bits_for(n), k, |i, index| {
-            let slot = out
-                .get_mut(index as usize)
-                .ok_or_else(|| Error::decode(format!("index {index} is outside a tensor of {n} entries")))?;
-            *slot = f32::from_le_bytes(values[i]);
-            Ok(())
-        })
+        let mut sparse = Sparse::new(out);
+        body.packed(
+            wire::bits_for(n),
+            k,
+            #[inline(always)]
+            |i, index| {
+                if index as usize >= n {
+                    return Err(Error::decode(format!("index {index} is outside a tensor of {n} entries")));
+                }
+                sparse.set(index as usize, f32::from_le_bytes(values[i]));
+                Ok(())
+            },
+        )?;
+        sparse.finish();
+        Ok(())
     }
 }
 
@@ -162,6 +175,7 @@ impl Piece for TopK {
 mod tests {
     use super::*;
     use crate::base::Use;
+    use crate::base::simd::widest;
 
     #[test]
     fn the_sampled_search_selects_what_sorting_selects() {
@@ -176,7 +190,7 @@ mod tests {
                 for ratio in [0.001, 0.01, 0.2, 0.9, 1.0] {
                     let mut topk = TopK::new(ratio);
                     let k = topk.kept(n);
-                    topk.select(&x, k);
+                    widest!(simd => topk.select(simd, &x, k));
                     let mut order: Vec<u32> = (0..n as u32).collect();
                     order.sort_by_key(|i| std::cmp::Reverse(magnitude(x[*i as usize])));
                     order.truncate(k);

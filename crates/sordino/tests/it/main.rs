@@ -8,6 +8,7 @@ mod laws;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 mod oracles;
+mod paths;
 #[path = "../oracle/facts/mod.rs"]
 mod references;
 mod rooms;
