@@ -30,6 +30,14 @@ def test_the_plan_is_whole_and_every_method_has_the_same_grid():
             assert sorted(periods, reverse=plan.methods[method].get("hook") != "powersgd") == periods
 
 
+def test_steps_are_timed_once_where_their_seconds_do_not_depend_on_the_period():
+    plan = plans.read()
+    assert [plan.paced("qsr", period) for period in plan.periods("qsr")] == [4, 4, 4]
+    assert [plan.paced("powersgd", rank) for rank in plan.periods("powersgd")] == [1, 2, 4]
+    plan.methods["qsr"]["each"] = True
+    assert [plan.paced("qsr", period) for period in plan.periods("qsr")] == plan.periods("qsr")
+
+
 def test_a_plan_that_contradicts_itself_is_refused():
     settings = json.loads(json.dumps(plans.read().settings))
     settings["networks"]["cnn"]["measure"] = "speed"
