@@ -156,8 +156,8 @@ def _peers(results):
     parts = []
     if results["tried"]:
         parts.append(
-            "\n## Tried\n\nInstalled beside the others and run on the same four hosts. What runs here and is not in the tables "
-            "meets by the clock and not by steps: hivemind looks for company for 3 s at least, so a run has no steps to count.\n"
+            "\n## Tried\n\nInstalled beside the others and run on the same four hosts. What runs here and is not in the "
+            "tables meets by the clock and not by steps: hivemind looks for company for 3 s at least.\n"
         )
         parts.append("\n| peer | version | runs on a processor | what it said |\n|---|---|---|---|\n")
         for peer in results["tried"]:

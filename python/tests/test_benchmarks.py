@@ -15,6 +15,7 @@ import document  # noqa: E402
 import hosts  # noqa: E402
 import plan as plans  # noqa: E402
 import results  # noqa: E402
+import tried  # noqa: E402
 from plan import Case  # noqa: E402
 
 
@@ -109,6 +110,12 @@ def test_links_are_read_and_buckets_hold_no_message():
     assert hosts.bucket("10mbit") == 3200 and hosts.bucket("1gbit") == 125000
     with pytest.raises(ValueError, match="no rate of a link"):
         hosts.rate_of("fast")
+
+
+def test_last_words_are_the_error():
+    said = "a warning\n[rank0]: ModuleNotFoundError: No module named 'cupy'\nmore\n"
+    assert tried.last_words(said) == "ModuleNotFoundError: No module named 'cupy'"
+    assert tried.last_words("loss 2\n") == "loss 2" and tried.last_words("") == "nothing"
 
 
 def found():
