@@ -34,8 +34,8 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
   link runs with {seeds} seeds, and the median counts. A case is given up when another that talks no more was at the target
   by then.
 - **Time to target** is the steps that a run makes until its evaluation meets the target, unshaped, times the seconds of a
-  step on shaped links, over {pace} steps or two rounds. Steps that talk and steps that do not are counted and timed apart, so
-  that a schedule whose rounds grow counts as it is. Evaluations cost nothing.
+  step on shaped links, over {pace} steps. Steps that talk and steps that do not are counted and timed apart, so that a
+  schedule whose rounds grow counts as it is, and one period, the shortest, is enough to time them. Evaluations cost nothing.
 - **Ceiling** is (compute + talk) / compute: how much sooner than DDP in fp32 one could be that makes as many steps and never
   talks. Compute is a step of four workers that do not talk; talk is what DDP's step takes longer.
 - **Bytes** are those that the kernel counted on a worker's link.
@@ -155,7 +155,11 @@ def _wire(results):
 def _peers(results):
     parts = []
     if results["tried"]:
-        parts.append("\n## Tried\n\n| peer | version | runs on a processor | what it said |\n|---|---|---|---|\n")
+        parts.append(
+            "\n## Tried\n\nInstalled beside the others and run on the same four hosts. What runs here and is not in the "
+            "tables meets by the clock and not by steps: hivemind looks for company for 3 s at least.\n"
+        )
+        parts.append("\n| peer | version | runs on a processor | what it said |\n|---|---|---|---|\n")
         for peer in results["tried"]:
             said = peer["said"].replace("|", "\\|")
             parts.append(f"| {peer['name']} | {peer['version'] or '-'} | {'yes' if peer['runs'] else 'no'} | `{said}` |\n")

@@ -56,6 +56,13 @@ class Plan:
         """Its periods, from what talks least to what talks most. A method without any has the period 1."""
         return self.methods[method]["periods"] or [1]
 
+    def paced(self, method, period):
+        """The period that shaped steps are timed with: the shortest, for a step that talks and one that does not take as long
+        with any. Where that is not so (`each = true`, and the ranks of PowerSGD) it is the period itself."""
+        settings = self.methods[method]
+        each = settings.get("each", False) or settings["family"] == "parallel"
+        return period if each else min(self.periods(method))
+
     def rates(self, network, method):
         """The peak rates of its grid."""
         return self.networks[network]["rates"][self.optimizer(network, method)]

@@ -31,6 +31,15 @@ class Pool:
     def __exit__(self, *_):
         self.stop()
 
+    def ready(self):
+        """Starts the workers, if there are none."""
+        if not self.workers:
+            try:
+                self.start()
+            except BaseException:
+                self.stop()
+                raise
+
     def start(self):
         # A port that a killed process held is not free at once.
         self.port += 1
@@ -65,8 +74,7 @@ class Pool:
 
     def do(self, job, link, limit=900):
         """What every worker answers to a job, on links of that rate (none: unshaped). `limit` is in seconds."""
-        if not self.workers:
-            self.start()
+        self.ready()
         try:
             self._say(job)
             self._hear("ready", 180)

@@ -114,7 +114,7 @@ def told_of(plan, bench, network, paces, reached):
                 "period": case.period,
                 "rate": rates[case.rate],
                 "steps": [None if kinds is None else sum(kinds.values()) for kinds in seeds],
-                "step": pace(measured),
+                "step": seconds_of(seeds[0], measured) / sum(seeds[0].values()),
                 "seconds": [None if kinds is None else seconds_of(kinds, measured) for kinds in seeds],
                 "bytes": [None if kinds is None else bytes_of(kinds, measured) for kinds in seeds],
             }

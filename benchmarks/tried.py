@@ -5,6 +5,7 @@ itself at first, which takes minutes.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,7 +96,7 @@ def last_words(text):
     """The line of an output that names an error, or else its last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [line for line in lines if "Error:" in line or "Error(" in line or line.startswith("ERROR")]
-    return ((named or lines or ["nothing"])[-1])[:300]
+    return re.sub(r"^\[rank\d+\]: ", "", (named or lines or ["nothing"])[-1])[:300]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import document  # noqa: E402
 import hosts  # noqa: E402
 import plan as plans  # noqa: E402
 import results  # noqa: E402
+import tried  # noqa: E402
 from plan import Case  # noqa: E402
 
 
@@ -28,6 +29,14 @@ def test_the_plan_is_whole_and_every_method_has_the_same_grid():
             # What talks least comes first, for `cap`.
             periods = plan.periods(method)
             assert sorted(periods, reverse=plan.methods[method].get("hook") != "powersgd") == periods
+
+
+def test_steps_are_timed_once_where_their_seconds_do_not_depend_on_the_period():
+    plan = plans.read()
+    assert [plan.paced("qsr", period) for period in plan.periods("qsr")] == [4, 4, 4]
+    assert [plan.paced("powersgd", rank) for rank in plan.periods("powersgd")] == [1, 2, 4]
+    plan.methods["qsr"]["each"] = True
+    assert [plan.paced("qsr", period) for period in plan.periods("qsr")] == plan.periods("qsr")
 
 
 def test_a_plan_that_contradicts_itself_is_refused():
@@ -101,6 +110,12 @@ def test_links_are_read_and_buckets_hold_no_message():
     assert hosts.bucket("10mbit") == 3200 and hosts.bucket("1gbit") == 125000
     with pytest.raises(ValueError, match="no rate of a link"):
         hosts.rate_of("fast")
+
+
+def test_last_words_are_the_error():
+    said = "a warning\n[rank0]: ModuleNotFoundError: No module named 'cupy'\nmore\n"
+    assert tried.last_words(said) == "ModuleNotFoundError: No module named 'cupy'"
+    assert tried.last_words("loss 2\n") == "loss 2" and tried.last_words("") == "nothing"
 
 
 def found():
