@@ -88,6 +88,10 @@ impl Port for MpiPort {
         self.lock().hold(from, tags.len())
     }
 
+    fn here(&mut self, from: &[usize], _: &Tag) -> Result<bool> {
+        self.lock().here(from)
+    }
+
     fn all_reduce(&mut self, _: &Tag, vector: &mut [f32]) -> Result<()> {
         self.lock().all_reduce(vector)
     }

@@ -425,6 +425,13 @@ impl Rank {
         })
     }
 
+    /// Whether the next words of all of `from` are here; moves on what is on its way.
+    pub fn here(&mut self, from: &[usize]) -> Result<bool> {
+        from.iter().try_for_each(|rank| self.reach(*rank))?;
+        self.progress()?;
+        Ok(from.iter().all(|rank| self.held.of(*rank) > 0))
+    }
+
     /// Overwrites everybody's vector with the sum of all.
     pub fn all_reduce(&mut self, vector: &mut [f32]) -> Result<()> {
         if self.size == 1 {

@@ -30,7 +30,7 @@ impl Worker {
             inner
         };
         state.put_all("optim", part(&|s| self.optimizer.chain.save(s)));
-        state.put_all("outer", part(&|s| self.outer.save(s)));
+        state.put_all("outer", part(&|s| self.fragments.save(s)));
         state.put_all("feedback", part(&|s| self.feedback.save(s)));
         state.put_all("exchange", part(&|s| self.exchange.save(s)));
         state.put_all("compress", part(&|s| self.compressor.save(s)));
@@ -63,7 +63,7 @@ impl Worker {
         let [compute, cpu, close, waited] = state.take_numbers("times")?.map(f64::from_bits);
         self.times = Times { compute, cpu, close, waited };
         self.optimizer.chain.load(&state.part("optim"), &self.layout)?;
-        self.outer.load(&state.part("outer"), &self.layout)?;
+        self.fragments.load(&state.part("outer"))?;
         self.feedback.load(&state.part("feedback"), &self.layout)?;
         self.exchange.load(&state.part("exchange"), &self.layout)?;
         self.compressor.load(&state.part("compress"), &self.layout)?;

@@ -5,6 +5,7 @@ mod beside;
 mod caller;
 mod errand;
 mod evaluate;
+mod fragments;
 mod guard;
 mod memory;
 mod pipeline;

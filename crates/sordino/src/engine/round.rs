@@ -82,12 +82,12 @@ pub fn close(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<Told> {
             w.optimizer.chain.apply(&at, &mut w.update);
             std::mem::swap(&mut w.agreed, &mut w.update);
         }
-        Payload::Parameters if w.outer.is_empty() => w.model.copy_from_slice(&w.agreed),
+        Payload::Parameters if w.fragments.plain() => w.model.copy_from_slice(&w.agreed),
         Payload::Parameters => w.agreed.iter_mut().zip(&w.model).for_each(|(a, x)| *a = x - *a),
     }
-    if !(w.payload == Payload::Parameters && w.outer.is_empty()) {
+    if !(w.payload == Payload::Parameters && w.fragments.plain()) {
         w.update.copy_from_slice(&w.agreed);
-        w.outer.apply(&At::new(&w.model, &w.agreed, rate, w.step, &w.layout), &mut w.update);
+        w.fragments.outer(w.round, (&w.model, &w.agreed), rate, w.step, &mut w.update);
         flat::subtract(&mut w.model, &w.update);
     }
     w.meet(port)?;

@@ -136,7 +136,7 @@ impl Server {
             payload: parts.payload,
             owes: !parts.feedback.own().is_empty(),
             optimizer: parts.optimizer,
-            outer: parts.outer,
+            outer: parts.outer.into_iter().next().unwrap_or_default(),
             compressor: parts.compressor,
             desks: (0..workers).map(desk).collect(),
             down: parts.down,

@@ -58,8 +58,8 @@ pub struct Parts {
     pub lanes: Lanes,
     /// Who takes part.
     pub participation: Box<dyn Participation>,
-    /// The outer step.
-    pub outer: Chain,
+    /// The outer step of every fragment of the model that is spoken of by itself; one where that is the whole.
+    pub outer: Vec<Chain>,
     /// What hides one contribution.
     pub privacy: Option<Box<dyn Mechanism>>,
     /// What a meeting does to buffers.

@@ -1,11 +1,12 @@
 //! One voice after another: it takes the floor, works in silence, speaks and leaves.
 
 use super::beside::Table;
+use super::fragments::Fragment;
 use super::seats::NOBODY;
 use super::worker::Worker;
 use crate::base::{Purpose, Result, State};
 use crate::exchange::{Voice, report_beside};
-use crate::fabric::Port;
+use crate::fabric::{Port, Tag};
 use crate::local::Spent;
 use crate::optim::Transform;
 use crate::payload::Payload;
@@ -88,9 +89,13 @@ impl Worker {
     pub(super) fn speak(&mut self, port: &mut dyn Port, flags: u8) -> Result<()> {
         let (frame, voice) = (self.frame(flags), self.voice);
         let mut table = Table { port: &mut *port, frame, seed: self.seed, seats: &self.seats };
-        let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, &self.layout);
+        let Fragment { range, layout, .. } = self.fragments.of(self.round);
+        let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, layout);
         let given = self.guard.as_ref().map_or(&self.offer, |guard| &guard.hidden);
-        self.exchange.begin(&mut talk, voice, given, &mut self.said)?;
+        if self.fragments.several() {
+            self.said.fill(0.0);
+        }
+        self.exchange.begin(&mut talk, voice, &given[range.clone()], &mut self.said[range.clone()])?;
         for aside in &self.spent.asides {
             self.beside.say(&Purpose::Aside(aside.name.into()), voice, &aside.values)?;
         }
@@ -115,9 +120,11 @@ impl Worker {
 
     /// Between speaking and agreeing: what follows on words that are here already is done.
     pub(super) fn progress(&mut self, port: &mut dyn Port, flags: u8) -> Result<()> {
+        port.here(&[], &Tag::across(Purpose::Payload))?;
         let frame = self.frame(flags);
         let mut table = Table { port, frame, seed: self.seed, seats: &self.seats };
-        let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, &self.layout);
+        let layout = &self.fragments.of(self.round).layout;
+        let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, layout);
         self.exchange.progress(&mut talk)
     }
 
@@ -125,8 +132,13 @@ impl Worker {
     pub(super) fn agree(&mut self, port: &mut dyn Port, flags: u8) -> Result<u8> {
         let frame = self.frame(flags);
         let mut table = Table { port: &mut *port, frame, seed: self.seed, seats: &self.seats };
-        let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, &self.layout);
-        let flags = self.exchange.finish(&mut talk, &mut self.said, &mut self.agreed)?;
+        let Fragment { range, layout, .. } = self.fragments.of(self.round);
+        let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, layout);
+        if self.fragments.several() {
+            self.agreed.fill(0.0);
+        }
+        let (said, agreed) = (&mut self.said[range.clone()], &mut self.agreed[range.clone()]);
+        let flags = self.exchange.finish(&mut talk, said, agreed)?;
         let mut table = Table { port, frame, seed: self.seed, seats: &self.seats };
         self.heard.clone_from(&self.asides);
         for aside in &mut self.heard {

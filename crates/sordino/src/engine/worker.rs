@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::ahead::Ahead;
 use super::beside::{Beside, Table};
 use super::caller::Caller;
+use super::fragments::Fragments;
 use super::guard::Guard;
 use super::premises::Premises;
 use super::seats::{Guests, Seats, epoch_of};
@@ -19,7 +20,7 @@ use crate::exchange::{self, Average, Exchange, Frame, Lying, Voice};
 use crate::fabric::{Clock, Port};
 use crate::feedback::Feedback;
 use crate::local::{Local, Meeting, Spent};
-use crate::optim::{Chain, Optimizer, Transform};
+use crate::optim::{Optimizer, Transform};
 use crate::participation::Participation;
 use crate::payload::Payload;
 use crate::schedule::{self, Facts, Schedule};
@@ -30,7 +31,7 @@ pub struct Worker {
     pub(super) optimizer: Optimizer,
     pub(super) payload: Payload,
     pub(super) feedback: Box<dyn Feedback>,
-    pub(super) outer: Chain,
+    pub(super) fragments: Fragments,
     pub(super) layout: Layout,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) local: Box<dyn Local>,
@@ -134,7 +135,7 @@ impl Worker {
             optimizer,
             payload: parts.payload,
             feedback,
-            outer: parts.outer,
+            fragments: Fragments::new(&layout, parts.outer),
             clock: parts.clock,
             asides: parts.local.asides(workload),
             local: parts.local,
@@ -321,6 +322,7 @@ impl Worker {
             // Who is served whenever it comes is at a piece of work of its own.
             let round = if self.participation.served().is_some() { 0 } else { self.round };
             self.premises.compare(port, round)?;
+            self.fragments.all_there()?;
             if self.liars >= self.rows.len() {
                 return Err(Error::request(format!(
                     "`fabric.liars` is {}, but there are {} who speak: somebody must be honest; lower fabric.liars",

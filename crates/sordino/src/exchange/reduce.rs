@@ -48,8 +48,6 @@ pub struct Reduce {
     given: Vec<f32>,
     short: Vec<f32>,
     scatter: Scatter,
-    /// Whether this rank's chunk has been added up and told before it was asked for.
-    told: bool,
 }
 
 impl Exchange for Reduce {
@@ -70,17 +68,20 @@ impl Exchange for Reduce {
         self.speak(talk, 0)
     }
 
+    /// Adds up and tells what of this rank's chunk is here. The second of two phases is said once the first is agreed on,
+    /// which is `finish`'s.
     fn progress(&mut self, talk: &mut Talk) -> Result<()> {
         let others: Vec<usize> = peers(talk.port).collect();
-        // The second of two phases is said once the first is agreed on, which is finish's.
-        if self.engine || self.told || !talk.port.here(&others, &talk.across())? {
-            return Ok(());
+        while !self.engine && self.scatter.owes(self.short.len(), talk.port.size(), 0) {
+            if !talk.port.here(&others, &talk.across())? {
+                break;
+            }
+            let gathering = talk.gathering(self.short.len());
+            let weight = |rank: usize| talk.weights.get(rank).copied().unwrap_or(1.0);
+            let (port, frame) = (&mut *talk.port, talk.frame);
+            self.scatter.tell(port, talk.purpose, frame, 0, talk.aggregator, &gathering, &weight, &mut self.short)?;
         }
-        self.told = true;
-        let gathering = talk.gathering(self.short.len());
-        let weight = |rank: usize| talk.weights.get(rank).copied().unwrap_or(1.0);
-        let (port, frame) = (&mut *talk.port, talk.frame);
-        self.scatter.add_up(port, talk.purpose, frame, 0, talk.aggregator, &gathering, &weight, &mut self.short)
+        Ok(())
     }
 
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
@@ -134,19 +135,7 @@ impl Reduce {
         let gathering = talk.gathering(self.short.len());
         let weight = |rank: usize| talk.weights.get(rank).copied().unwrap_or(1.0);
         let (port, frame) = (&mut *talk.port, talk.frame);
-        if !std::mem::take(&mut self.told) {
-            self.scatter.add_up(
-                port,
-                talk.purpose,
-                frame,
-                phase,
-                talk.aggregator,
-                &gathering,
-                &weight,
-                &mut self.short,
-            )?;
-        }
-        self.scatter.collect(port, talk.purpose, frame, phase, &mut self.short)
+        self.scatter.agree(port, talk.purpose, frame, phase, talk.aggregator, &gathering, &weight, &mut self.short)
     }
 }
 
@@ -155,6 +144,8 @@ struct Scatter {
     piece: usize,
     /// Numbers that the phases before have used.
     used: usize,
+    /// Pieces of this rank's chunk that are added up and told.
+    told: usize,
     out: Writer,
     heard: Vec<u8>,
     part: Vec<f32>,
@@ -164,7 +155,7 @@ struct Scatter {
 impl Default for Scatter {
     fn default() -> Self {
         let (out, heard) = (Writer::new(), Vec::new());
-        Self { piece: PIECE, used: 0, out, heard, part: Vec::new(), mine: Vec::new() }
+        Self { piece: PIECE, used: 0, told: 0, out, heard, part: Vec::new(), mine: Vec::new() }
     }
 }
 
@@ -261,9 +252,14 @@ impl Scatter {
         Ok(flags)
     }
 
-    /// Hears everybody's part of this rank's chunk, adds up and tells the others.
+    /// Whether pieces of this rank's chunk are left that are not told.
+    fn owes(&self, len: usize, size: usize, phase: usize) -> bool {
+        self.told < self.cut(len, size, phase).pieces
+    }
+
+    /// Hears everybody's part of the next piece of this rank's chunk, adds up and tells the others.
     #[allow(clippy::too_many_arguments)] // What a collective is: where, what for, when, how, of what.
-    fn add_up(
+    fn tell(
         &mut self,
         port: &mut dyn Port,
         purpose: &Purpose,
@@ -275,42 +271,48 @@ impl Scatter {
         vector: &mut [f32],
     ) -> Result<()> {
         let (rank, size, tag) = (port.rank(), port.size(), Tag::across(purpose.clone()));
-        let cut = self.cut(vector.len(), size, phase);
+        let (own, number) = self.cut(vector.len(), size, phase).piece(rank, self.told);
         let (mut part, mut mine) = (std::mem::take(&mut self.part), std::mem::take(&mut self.mine));
-        for piece in 0..cut.pieces {
-            let (own, number) = cut.piece(rank, piece);
-            part.resize(own.len(), 0.0);
-            mine.resize(own.len(), 0.0);
-            aggregator.begin(&Gathering { len: own.len(), ..*gathering })?;
-            for from in 0..size {
-                if from == rank {
-                    aggregator.add(&vector[own.clone()], weight(from));
-                } else {
-                    self.hear(port, from, &tag, frame, number, &mut part)?;
-                    aggregator.add(&part, weight(from));
-                }
-            }
-            aggregator.finish(&mut mine);
-            vector[own].copy_from_slice(&mine);
-            for to in around(port) {
-                self.word(port, to, &tag, frame, number, &mine)?;
+        part.resize(own.len(), 0.0);
+        mine.resize(own.len(), 0.0);
+        aggregator.begin(&Gathering { len: own.len(), ..*gathering })?;
+        for from in 0..size {
+            if from == rank {
+                aggregator.add(&vector[own.clone()], weight(from));
+            } else {
+                self.hear(port, from, &tag, frame, number, &mut part)?;
+                aggregator.add(&part, weight(from));
             }
         }
+        aggregator.finish(&mut mine);
+        vector[own].copy_from_slice(&mine);
+        for to in around(port) {
+            self.word(port, to, &tag, frame, number, &mine)?;
+        }
         (self.part, self.mine) = (part, mine);
+        self.told += 1;
         Ok(())
     }
 
-    /// Hears what the others' chunks add up to, and returns rank 0's flags.
-    fn collect(
+    /// Tells what is not told yet, and hears what the others' chunks add up to; rank 0's flags.
+    #[allow(clippy::too_many_arguments)]
+    fn agree(
         &mut self,
         port: &mut dyn Port,
         purpose: &Purpose,
         frame: Frame,
         phase: usize,
+        aggregator: &mut dyn Aggregator,
+        gathering: &Gathering,
+        weight: &dyn Fn(usize) -> f32,
         vector: &mut [f32],
     ) -> Result<u8> {
-        let (tag, cut) = (Tag::across(purpose.clone()), self.cut(vector.len(), port.size(), phase));
-        self.used = cut.first + cut.size * cut.pieces;
+        let (size, tag) = (port.size(), Tag::across(purpose.clone()));
+        while self.owes(vector.len(), size, phase) {
+            self.tell(port, purpose, frame, phase, aggregator, gathering, weight, vector)?;
+        }
+        let cut = self.cut(vector.len(), size, phase);
+        (self.told, self.used) = (0, cut.first + cut.size * cut.pieces);
         let mut flags = frame.flags;
         for piece in 0..cut.pieces {
             for from in peers(port) {
@@ -338,8 +340,8 @@ impl Average {
     pub fn of(&mut self, port: &mut dyn Port, purpose: &Purpose, frame: Frame, vector: &mut [f32]) -> Result<()> {
         let gathering = Gathering::of(vector.len(), port.size());
         self.scatter.send(port, purpose, frame, 0, vector)?;
-        self.scatter.add_up(port, purpose, frame, 0, &mut self.mean, &gathering, &|_| 1.0, vector)?;
-        self.scatter.collect(port, purpose, frame, 0, vector).map(drop)
+        self.scatter.agree(port, purpose, frame, 0, &mut self.mean, &gathering, &|_| 1.0, vector)?;
+        Ok(())
     }
 }
 

@@ -39,6 +39,7 @@ use super::chunks::{Chunks, Piece};
 use super::{Exchange, Talk, Voice, around, refuse_unfinite};
 use crate::base::{Error, Former, Layout, Reader, Result, State, Stream, Use, Writer, flat};
 use crate::compress::{Coding, Compressor};
+use crate::fabric::peers;
 
 /// Every rank a server of its chunk.
 pub struct TwoPhase {
@@ -56,6 +57,9 @@ pub struct TwoPhase {
     heard: Vec<u8>,
     decoded: Vec<f32>,
     mean: Vec<f32>,
+    /// How many of its pieces this rank has answered about before it was asked for, and what it answered.
+    told: usize,
+    early: Vec<f32>,
 }
 
 impl TwoPhase {
@@ -73,6 +77,8 @@ impl TwoPhase {
             heard: Vec::new(),
             decoded: Vec::new(),
             mean: Vec::new(),
+            told: 0,
+            early: Vec::new(),
         }
     }
 
@@ -186,12 +192,35 @@ impl Exchange for TwoPhase {
         Ok(())
     }
 
+    /// The owner answers about every piece that everybody has spoken of.
+    fn progress(&mut self, talk: &mut Talk) -> Result<()> {
+        let (chunks, rank) = (self.chunks(talk)?, talk.port.rank());
+        self.remember(&chunks, rank)?;
+        let (base, others) = (chunks.chunk(rank).start, peers(talk.port).collect::<Vec<_>>());
+        let mut early = std::mem::take(&mut self.early);
+        early.resize(talk.layout.len(), 0.0);
+        while let Some(piece) = chunks.of(rank).get(self.told) {
+            if !talk.port.here(&others, &talk.across())? {
+                break;
+            }
+            self.serve(talk, piece, base, &mut early)?;
+            self.told += 1;
+        }
+        (self.early, self.chunks) = (early, Some(chunks));
+        Ok(())
+    }
+
     fn finish(&mut self, talk: &mut Talk, _: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
         let (chunks, rank, tag) = (self.chunks(talk)?, talk.port.rank(), talk.across());
         self.remember(&chunks, rank)?;
         let base = chunks.chunk(rank).start;
-        for piece in chunks.of(rank) {
-            self.serve(talk, piece, base, agreed)?;
+        let told = std::mem::take(&mut self.told);
+        for (at, piece) in chunks.of(rank).iter().enumerate() {
+            if at < told {
+                agreed[piece.range.clone()].copy_from_slice(&self.early[piece.range.clone()]);
+            } else {
+                self.serve(talk, piece, base, agreed)?;
+            }
         }
         let mut flags = talk.frame.flags;
         for piece in chunks.turns(rank).filter(|piece| piece.owner != rank) {

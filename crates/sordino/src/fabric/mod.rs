@@ -164,7 +164,8 @@ pub trait Port: Send {
     }
 
     /// Whether the next words of all these ranks are here, so that listening to them would not wait; never waits longer
-    /// than words need that are sent whatever this rank does. A port that cannot tell says no.
+    /// than words need that are sent whatever this rank does. A port that cannot tell says no; one whose words move only
+    /// when it is called moves them on.
     fn here(&mut self, _from: &[usize], _tag: &Tag) -> Result<bool> {
         Ok(false)
     }

@@ -3,6 +3,7 @@
 mod chunked;
 mod dual;
 mod federated;
+mod fragments;
 mod late;
 mod piped;
 mod private;
@@ -82,6 +83,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     federated::check(recipe, &*memory, &refuse)?;
     served::check(recipe, payload, &*memory, &refuse)?;
     late::check(recipe, &refuse)?;
+    fragments::check(recipe, &refuse)?;
     private::check(recipe, class, &refuse)
 }
 

@@ -24,7 +24,7 @@ use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star, TwoPhase};
 use crate::fabric::{self, Clock, Medium, Still};
 use crate::grammar::{Element, Value, unknown};
 use crate::participation::Participation;
-use crate::payload::Payload;
+use crate::payload::{Offer, Payload};
 use crate::workload::Workload;
 use crate::{
     aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, placement, privacy,
@@ -206,7 +206,7 @@ impl Recipe {
     /// Builds the choices; `check` them first.
     pub fn build(&self, clock: Arc<dyn Clock>) -> Result<Parts> {
         topology::build(self.choice("topology")?)?;
-        let payload = payload::build(self.choice("payload")?)?;
+        let Offer { payload, fragments } = payload::offer(self.choice("payload")?)?;
         let spending = local::build(self.choice("local")?)?;
         estimate::build(&spending.estimate)?;
         Ok(Parts {
@@ -225,7 +225,7 @@ impl Recipe {
             attack: axes::attack(self.choice("fabric")?)?.1,
             lanes: self.lanes()?,
             participation: participation::build(self.choice("participation")?)?,
-            outer: optim::build_outer(self.choice("outer")?)?,
+            outer: (0..fragments).map(|_| optim::build_outer(self.choice("outer")?)).collect::<Result<_>>()?,
             privacy: privacy::build(self.choice("privacy")?)?,
             buffers: buffers::build(self.choice("buffers")?)?,
             placement: placement::build(self.choice("placement")?)?,

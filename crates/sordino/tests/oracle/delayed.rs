@@ -7,11 +7,16 @@
 //!                                             but before the next words are said
 //! ```
 //!
+//! With fragments, every H steps the next fragment in turn does all this for its own entries.
+//!
 //! A worker's own moves are taken out when what all agreed on comes in; what it stepped meanwhile stays. For gradients
 //! the model steps on their mean when it comes, and the gradient after the one that travels is taken at the model before.
 //!
 //! Reference: Zhou et al., "`DaSGD`: Squeezing SGD Parallelization Performance in Distributed Training Using Delayed
-//! Averaging", arXiv 2006.00441; for gradients Li et al., "Pipe-SGD", arXiv 1811.03619.
+//! Averaging", arXiv 2006.00441; for gradients Li et al., "Pipe-SGD", arXiv 1811.03619; for
+//! fragments Douillard et al., "Streaming `DiLoCo`", arXiv 2501.18512, with steps kept instead of models mixed.
+
+use std::ops::Range;
 
 use super::{
     inner::{Inner, State},
@@ -29,8 +34,15 @@ pub struct Settings<'a> {
     pub every: u64,
     /// τ, in steps.
     pub late: u64,
+    /// The entries of every fragment, in turn; one of all for plain averaging.
+    pub fragments: Vec<Range<usize>>,
     /// The outer rate and the outer Nesterov momentum: (1, 0) is plain averaging.
     pub outer: (f64, f64),
+}
+
+/// All `dim` entries as one fragment.
+pub fn whole(dim: usize) -> Vec<Range<usize>> {
+    std::iter::once(0..dim).collect()
 }
 
 /// The model at the start and whenever words have been taken in, over `steps` steps, a multiple of H; the last words
@@ -41,12 +53,12 @@ pub fn trajectory(problem: &dyn Problem, settings: &Settings, steps: u64) -> Vec
     let mut y = vec![x.clone(); n];
     let mut states = vec![State::new(dim); n];
     let mut unsaid = vec![vec![0.0; dim]; n];
-    let mut travelling: Option<(u64, Vec<Vec<f64>>)> = None;
+    let mut travelling: Option<(u64, Range<usize>, Vec<Vec<f64>>)> = None;
     let mut out = vec![x.clone()];
     let (rate, beta) = settings.outer;
-    let mut take_in = |x: &mut Vec<f64>, y: &mut Vec<Vec<f64>>, said: &Vec<Vec<f64>>| {
+    let mut take_in = |x: &mut Vec<f64>, y: &mut Vec<Vec<f64>>, of: Range<usize>, said: &Vec<Vec<f64>>| {
         let agreed = mean(said);
-        for j in 0..dim {
+        for j in of {
             momentum[j] = beta * momentum[j] + agreed[j];
             let u = rate * (agreed[j] + beta * momentum[j]);
             x[j] -= u;
@@ -56,8 +68,9 @@ pub fn trajectory(problem: &dyn Problem, settings: &Settings, steps: u64) -> Vec
         }
     };
     for t in 0..steps {
-        if travelling.as_ref().is_some_and(|(due, _)| *due == t) {
-            take_in(&mut x, &mut y, &travelling.take().unwrap().1);
+        if travelling.as_ref().is_some_and(|(due, ..)| *due == t) {
+            let (_, of, said) = travelling.take().unwrap();
+            take_in(&mut x, &mut y, of, &said);
             out.push(x.clone());
         }
         for i in 0..n {
@@ -69,15 +82,20 @@ pub fn trajectory(problem: &dyn Problem, settings: &Settings, steps: u64) -> Vec
             }
         }
         if (t + 1) % settings.every == 0 {
-            if let Some((_, said)) = travelling.take() {
-                take_in(&mut x, &mut y, &said);
+            if let Some((_, of, said)) = travelling.take() {
+                take_in(&mut x, &mut y, of, &said);
                 out.push(x.clone());
             }
-            let said = std::mem::replace(&mut unsaid, vec![vec![0.0; dim]; n]);
-            travelling = Some((t + 1 + settings.late, said));
+            let of = settings.fragments[(t / settings.every) as usize % settings.fragments.len()].clone();
+            let said = unsaid.clone();
+            for mine in &mut unsaid {
+                mine[of.clone()].fill(0.0);
+            }
+            travelling = Some((t + 1 + settings.late, of, said));
         }
     }
-    take_in(&mut x, &mut y, &travelling.unwrap().1);
+    let (_, of, said) = travelling.unwrap();
+    take_in(&mut x, &mut y, of, &said);
     out.push(x);
     out
 }

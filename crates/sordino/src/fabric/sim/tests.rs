@@ -41,6 +41,45 @@ fn rounds(world: &World, size: usize, rounds: u64, dawdle: impl Fn(usize, u64) +
 }
 
 #[test]
+fn words_are_here_when_their_time_has_come_and_cost_none_then() {
+    // A byte a second, and a second until the first is there.
+    let world = World { latency: 1.0, rate: 8.0, ..World::still() };
+    let mut ends = simulate(3, &world).into_iter();
+    let (mut port, clock) = ends.next().unwrap();
+    for (mut other, _) in ends {
+        other.send(0, &tag(), &[7; 2]).unwrap();
+    }
+    assert!(port.here(&[], &tag()).unwrap() && !port.here(&[1], &tag()).unwrap(), "nothing is here at once");
+    clock.advance(3.0);
+    assert!(port.here(&[1], &tag()).unwrap() && port.here(&[2], &tag()).unwrap(), "either alone is");
+    assert!(!port.here(&[1, 2], &tag()).unwrap(), "they share the link");
+    clock.advance(2.0);
+    assert!(port.here(&[1, 2], &tag()).unwrap());
+    let mut heard = Vec::new();
+    for from in [2, 1] {
+        port.receive(from, &tag(), &mut heard).unwrap();
+    }
+    assert_eq!((heard.len(), clock.now()), (2, 5.0), "listening to them does not wait");
+}
+
+#[test]
+fn a_round_in_parts_takes_the_time_of_a_whole_one() {
+    let world = World { step: 0.5, fail: 0.5, restart: 8.0, ..World::still() };
+    let after = |parts: &[std::ops::Range<u64>]| {
+        let clock = SimClock::new(&world, 1);
+        for round in 0..20 {
+            for part in parts {
+                clock.worked(0, round, part.clone(), 0.0);
+            }
+        }
+        clock.now()
+    };
+    let whole = after(std::slice::from_ref(&(0..6)));
+    assert_eq!(after(&[0..1, 1..2, 2..6]), whole);
+    assert!(whole > 20.0 * 3.0 + 8.0, "somebody crashed");
+}
+
+#[test]
 fn two_ranks_that_play_ping_pong_take_the_computed_time() {
     let world = World { latency: 0.25, rate: 1024.0, ..World::still() };
     let times = on_threads(simulate(2, &world), |(mut port, clock): Rank| {

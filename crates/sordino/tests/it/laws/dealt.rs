@@ -67,7 +67,7 @@ fn mean(states: &[State], name: &str, weights: &[f64]) -> Option<Vec<f64>> {
 fn own(states: &[State]) -> Vec<&str> {
     let names = states.iter().flat_map(|state| state.vectors.keys().map(String::as_str));
     let mut names: Vec<&str> = names.filter(|n| n.starts_with("feedback/") || n.starts_with("optim/")).collect();
-    names.extend(["buffers", "local/mine"]);
+    names.extend(["buffers", "local/mine", "ahead/offer"]);
     names.sort_unstable();
     names.dedup();
     names
@@ -145,8 +145,11 @@ fn the_model_stays_and_is_owed_what_it_was_owed() {
                     continue;
                 };
                 // What is added up is owed as often as there are ranks.
-                let times =
-                    if ["feedback/residual", "feedback/shift"].contains(&what) { gain(4) / gain(others) } else { 1.0 };
+                let times = if ["feedback/residual", "feedback/shift", "ahead/offer"].contains(&what) {
+                    gain(4) / gain(others)
+                } else {
+                    1.0
+                };
                 let before: Vec<f64> = before.iter().map(|v| v * times).collect();
                 assert!(gap(&before, &after) < 1e-7, "{name}: {what} {}", gap(&before, &after));
             }

@@ -37,6 +37,31 @@ fn words_that_are_late_are_not_prompt() {
 }
 
 #[test]
+fn as_many_steps_are_made_ahead_as_the_next_round_allows() {
+    for (name, recipe) in rows_and_mixes() {
+        let late = recipe.choice("staleness").unwrap().clone();
+        if late.name != "delayed" {
+            continue;
+        }
+        let most: u64 = late.named.get("steps").map_or(1, |steps| steps.to_string().parse().unwrap());
+        let prompt = {
+            let mut recipe = recipe.clone();
+            recipe.set("staleness=fresh").unwrap();
+            recipe
+        };
+        let (late, prompt) = (run(&recipe, tried(&recipe), 3, 40), run(&prompt, tried(&recipe), 3, 40));
+        let silences: Vec<u64> = prompt[0].rounds.iter().map(|r| r.told.silence).collect();
+        let told = late[0].rounds.iter().map(|r| &r.told);
+        assert!(told.clone().map(|t| t.silence).eq(silences.iter().copied()), "{name}: a schedule does not ask for it");
+        let mut done = 0;
+        for (i, told) in told.enumerate() {
+            done += silences[i];
+            assert_eq!(told.steps, done + silences.get(i + 1).map_or(0, |next| most.min(*next)), "{name}, round {i}");
+        }
+    }
+}
+
+#[test]
 fn more_steps_late_than_a_round_has_is_as_many_as_it_has() {
     for sets in [&["schedule.every=3", "optim.momentum=0.9"][..], &["payload=gradient"], &["schedule=growing"]] {
         let of = |late| run(&neutral(&[sets, &[late]].concat()), &Buffered, 3, 30);
@@ -60,6 +85,31 @@ fn one_worker_cannot_tell_when_its_own_words_come_in() {
     }
 }
 
+#[test]
+fn one_fragment_is_the_whole_and_several_say_a_share_each() {
+    let of = |fragments: usize| {
+        let sets = [
+            &format!("payload=displacement(fragments={fragments})"),
+            "feedback=residual(lambda=1)",
+            "schedule.every=4",
+        ];
+        run(&neutral(&sets), &Buffered, 3, 24)
+    };
+    let plain = run(&neutral(&["feedback=residual(lambda=1)", "schedule.every=4"]), &Buffered, 3, 24);
+    let (whole, halves) = (of(1), of(2));
+    assert_eq!(hashes(&plain[0].models()), hashes(&whole[0].models()));
+    let sent = |ranks: &[Rank]| ranks[0].ledger.bytes_where(|l| l.purpose == sordino::base::Purpose::Payload);
+    assert!(sent(&halves) * 10 < sent(&whole) * 6, "{} of {}", sent(&halves), sent(&whole));
+    // In its turn a fragment moves, and nothing else does.
+    for (round, pair) in halves[0].models().windows(2).enumerate() {
+        let moved: Vec<bool> = [0..80, 80..160].map(|of| pair[0][of.clone()] != pair[1][of]).to_vec();
+        assert_eq!(moved, [round % 2 == 0, round % 2 == 1], "round {round}");
+    }
+    let many = neutral(&["payload=displacement(fragments=9)", "feedback=residual(lambda=1)"]);
+    let refused = Trial::new(&many, &Buffered, 2, 5, 4);
+    assert!(refused.run().unwrap_err().to_string().contains("lower payload.fragments"));
+}
+
 /// When the last rank has come to the end of a run, on its virtual clock.
 fn seconds(name: &str, sets: &[&str], world: &str, steps: u64) -> f64 {
     let recipe = row(
@@ -79,7 +129,10 @@ fn an_exchange_that_takes_less_than_the_steps_meanwhile_is_hidden() {
         ("local-sgd", &["payload=displacement", "exchange=gather"]),
         ("local-sgd", &["payload=displacement", "exchange=gather", "compress=qsgd"]),
         ("local-sgd", &["payload=parameters", "exchange=reduce"]),
+        ("local-sgd", &["payload=displacement", "exchange=reduce(piece=10)"]),
         ("local-sgd", &["payload=displacement", "exchange=star"]),
+        ("local-sgd", &["payload=displacement", "exchange=two_phase(piece=10)"]),
+        ("local-sgd", &["payload=displacement", "compress=qsgd(scope=bucket(16))", "exchange=two_phase"]),
         ("diloco", &["compress=orq", "feedback=residual", "exchange=star(down=orq, feedback=residual)"]),
     ];
     for (name, sets) in cases {
@@ -120,6 +173,22 @@ fn what_cannot_go_on_meanwhile_is_refused_with_a_cure() {
     ] {
         let text = refusal(name, sets);
         assert!(text.contains("staleness") && text.contains(cure), "{name} {sets:?}: {text}");
+    }
+    let parts = "payload=displacement(fragments=2)";
+    let memory = "feedback=residual(lambda=1)";
+    for (sets, cure) in [
+        (&["feedback=none"][..], "residual(lambda=1)"),
+        (&["feedback=ef21"], "residual(lambda=1)"),
+        (&[memory, "participation=sampled(2, clients=5)", "exchange=star"], "participation=everyone"),
+        (&[memory, "placement=pipeline"], "placement=replicate"),
+        (&[memory, "privacy=gaussian(unit=client)", "schedule.every=1"], "privacy=none"),
+        (&[memory, "compress=powersgd(1)"], "another compress"),
+        (&[memory, "exchange=star(down=sign, feedback=residual)"], "exchange.feedback=none"),
+        (&[memory, "compress=sign", "exchange=two_phase"], "exchange.feedback=none"),
+        (&[memory, "aggregate=centered_clip"], "aggregate=median"),
+    ] {
+        let text = refusal("local-sgd", &[&[parts, "exchange=gather"], sets].concat());
+        assert!(text.contains("payload") && text.contains(cure), "{sets:?}: {text}");
     }
 }
 

@@ -46,6 +46,18 @@ const LATE: &[&[&str]] = &[
         "feedback=residual(lambda=0.5, every=2)",
         "outer=momentum(0.5)",
     ],
+    &[
+        "payload=displacement(fragments=2)",
+        "feedback=residual(lambda=1)",
+        "compress=qsgd",
+        "staleness=delayed(2)",
+        "schedule.every=3",
+        "outer=momentum(0.9, nesterov=true, rate=0.7)",
+        "exchange=gather",
+    ],
+    &["staleness=delayed(3)", "schedule.every=4", "compress=sign", "feedback=residual", "exchange=two_phase(piece=30)"],
+    &["staleness=delayed(2)", "schedule.every=3", "compress=half", "exchange=gather(piece=50)"],
+    &["staleness=delayed(2)", "schedule.every=3", "exchange=reduce(piece=7)"],
     &["staleness=delayed(3)", "schedule=growing", "payload=parameters", "exchange=reduce", "optim=adamw"],
     &["staleness=delayed(9)", "schedule.every=2", "aggregate=weighted", "compress=qsgd", "exchange=star"],
     &[

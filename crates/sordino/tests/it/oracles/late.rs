@@ -17,7 +17,14 @@ fn models_that_are_averaged_while_everybody_goes_on() {
                 let steps = 40 * every;
                 let rate = cosine(peak, 0, steps);
                 let oracle = |late, every| {
-                    let settings = delayed::Settings { rate: &rate, inner, every, late, outer: (1.0, 0.0) };
+                    let settings = delayed::Settings {
+                        rate: &rate,
+                        inner,
+                        every,
+                        late,
+                        fragments: delayed::whole(24),
+                        outer: (1.0, 0.0),
+                    };
                     delayed::trajectory(&*problem, &settings, steps)
                 };
                 let sets = [set, &format!("schedule.every={every}"), &format!("staleness=delayed({late})")];
@@ -37,7 +44,14 @@ fn outer_steps_on_what_is_agreed_late() {
     for problem in problems(16) {
         let inner = Inner::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.1 };
         let oracle = |late, beta| {
-            let settings = delayed::Settings { rate: &|_| 2e-3, inner, every: 20, late, outer: (0.7, beta) };
+            let settings = delayed::Settings {
+                rate: &|_| 2e-3,
+                inner,
+                every: 20,
+                late,
+                fragments: delayed::whole(16),
+                outer: (0.7, beta),
+            };
             delayed::trajectory(&*problem, &settings, 640)
         };
         let sets = ["optim.rate=0.002", "schedule.every=20", "staleness=delayed(6)"];
@@ -55,6 +69,33 @@ fn gradients_of_the_model_one_update_ago() {
             let prompt = library("sync-sgd", &[set], &Posed::whole(problem.clone()), 60, 60);
             let late = delayed::gradients(&*problem, &rate, inner, 60);
             compare("sync-sgd", &models(&found), &late, &[models(&prompt)]);
+        }
+    }
+}
+
+#[test]
+fn fragments_that_take_turns_while_everybody_goes_on() {
+    for problem in problems(24) {
+        let inner = Inner::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.1 };
+        let task = Posed { tensors: vec![8, 9, 7], ..Posed::whole(problem.clone()) };
+        let thirds = || vec![0..8, 8..17, 17..24];
+        for late in [0, 4] {
+            let oracle = |late, fragments| {
+                let settings =
+                    delayed::Settings { rate: &|_| 2e-3, inner, every: 10, late, fragments, outer: (0.7, 0.9) };
+                delayed::trajectory(&*problem, &settings, 600)
+            };
+            let sets = [
+                "optim.rate=0.002",
+                "schedule.every=10",
+                "payload=displacement(fragments=3)",
+                "feedback=residual(lambda=1)",
+                &format!("staleness=delayed({late})"),
+            ];
+            let found = models(&library("diloco", &sets, &task, 600, 60));
+            let controls =
+                [oracle(late + 2, thirds()), oracle(late, delayed::whole(24)), oracle(late, vec![0..8, 8..24])];
+            compare("diloco", &found, &oracle(late, thirds()), &controls);
         }
     }
 }
