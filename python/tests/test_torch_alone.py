@@ -205,7 +205,7 @@ def test_rows_that_only_pin_the_usual_optimizer_are_taken():
         taken.append(method.name)
     wanted = (
         "sync-sgd local-sgd post-local-sgd qsr celgc qsgd terngrad orq bingrad-b bingrad-pb powersgd ef-sgd saef def "
-        "ef21 clip21 clip21-sgd2m press-clip21 clip-gd parallel-clip slowmo diloco"
+        "residual-mixture ef21 clip21 clip21-sgd2m press-clip21 clip-gd parallel-clip slowmo diloco"
     )
     assert sorted(taken) == sorted(wanted.split())
 

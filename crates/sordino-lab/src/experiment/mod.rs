@@ -366,6 +366,50 @@ mod tests {
         }
     }
 
+    /// Stops after so many rounds.
+    struct Stopper(AtomicU64, u64);
+
+    impl Observer for Stopper {
+        fn round(&self, _: &Progress) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn stop(&self) -> bool {
+            self.0.load(Ordering::Relaxed) >= self.1
+        }
+    }
+
+    #[test]
+    fn words_that_travel_while_steps_go_on_save_their_seconds_and_a_stopped_run_goes_on() {
+        let task = Quadratic { noise: 0.3, ..Quadratic::default() };
+        let clock: Arc<dyn Clock> = Arc::new(Still);
+        let folder = std::env::temp_dir().join(format!("sordino-late-{}", std::process::id()));
+        for (i, row) in ["local-sgd", "diloco", "ef-sgd"].into_iter().enumerate() {
+            let of = |late: &str, fabric: &str| {
+                let late = format!("staleness={late}");
+                with(row, &["schedule=constant(4)", &late, &format!("fabric={fabric}")])
+            };
+            let on = |late, fabric| run(&task, &of(late, fabric), &clock, &Nobody).unwrap();
+            let world = "sim(step=0.1, rate=1e6)";
+            let (late, prompt) = (on("delayed(3)", world), on("fresh", world));
+            assert_eq!(late.model, on("delayed(3)", "threads").model, "{row}");
+            assert_eq!(late.summary.bytes(), prompt.summary.bytes(), "{row}");
+            assert!(late.summary.wall_seconds < prompt.summary.wall_seconds, "{row}");
+            assert_eq!((late.summary.rounds, late.summary.steps), (10, 40), "{row}");
+            let first = Plan { out: Some(folder.join(i.to_string())), ..of("delayed(3)", world) };
+            let stopped = run(&task, &first, &clock, &Stopper(AtomicU64::new(0), 5)).unwrap();
+            assert!(stopped.interrupted && stopped.summary.rounds == 6, "{row}: {}", stopped.summary.rounds);
+            assert_eq!(stopped.summary.steps, 27, "{row}: three steps of the next round are made");
+            let ended = run(&task, &Plan { resume: true, ..first }, &clock, &Nobody).unwrap();
+            assert_eq!(ended.model, late.model, "{row}");
+            assert_eq!(ended.summary.bytes(), late.summary.bytes(), "{row}");
+            // Where it was stopped it was looked at once more.
+            let points = |ended: &Ended| ended.points.iter().filter(|p| p.round % 4 == 0).cloned().collect::<Vec<_>>();
+            assert_eq!(format!("{:?}", points(&ended)), format!("{:?}", points(&late)), "{row}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
     #[test]
     fn a_budget_of_privacy_ends_the_run_and_is_not_overdrawn() {
         let task = Quadratic { noise: 0.3, ..Quadratic::default() };
