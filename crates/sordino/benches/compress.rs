@@ -16,6 +16,7 @@
 
 use std::hint::black_box;
 
+use sordino::base::simd::{Path, narrowed};
 use sordino::base::{Layout, Reader, Role, Stream, Tensor, Use, Writer};
 use sordino::compress::{self, Coding};
 use sordino::grammar::Element;
@@ -59,6 +60,10 @@ fn gradient(n: usize) -> Vec<f32> {
 }
 
 fn main() {
+    narrowed(Path::Avx512, measure);
+}
+
+fn measure() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let best = arguments.iter().any(|a| a == "--best");
     let quick = arguments.iter().any(|a| a == "--quick");
