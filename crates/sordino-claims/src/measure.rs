@@ -83,8 +83,10 @@ pub fn measure(claim: &Claim, text: &str, watch: &dyn Watch) -> anyhow::Result<O
         let command = command(claim, arm, &recipe);
         found.push(Found { name: arm.name.clone(), recipe, command, searched, figures });
     }
+    let seeds = if claim.codecs.is_empty() { 0 } else { claim.problem.seeds };
+    let gradients = (0..seeds).map(|seed| Gradients::take(claim, seed)).collect::<anyhow::Result<Vec<_>>>()?;
     for arm in &claim.codecs {
-        found.push(coded(claim, arm, &mut values)?);
+        found.push(coded(claim, arm, &gradients, &mut values)?);
     }
     for arm in &claim.counts {
         found.push(counted(claim, arm, &mut values)?);
@@ -193,11 +195,16 @@ fn figures_of(claim: &Claim, arm: &Arm) -> anyhow::Result<Vec<(String, Figure)>>
     Ok(found.into_iter().collect())
 }
 
-fn coded(claim: &Claim, arm: &Arm, values: &mut BTreeMap<(String, String), Vec<f64>>) -> anyhow::Result<Found> {
+fn coded(
+    claim: &Claim,
+    arm: &Arm,
+    gradients: &[Gradients],
+    values: &mut BTreeMap<(String, String), Vec<f64>>,
+) -> anyhow::Result<Found> {
     let mut figures = BTreeMap::new();
     for (name, figure) in figures_of(claim, arm)? {
-        let of = |seed| Gradients::take(claim, seed)?.figure(&arm.recipe, &figure, seed);
-        let each = (0..claim.problem.seeds).map(of).collect::<anyhow::Result<Vec<_>>>();
+        let of = |(seed, of_seed): (u64, &Gradients)| of_seed.figure(&arm.recipe, &figure, seed);
+        let each = (0..).zip(gradients).map(of).collect::<anyhow::Result<Vec<_>>>();
         let each = each.with_context(|| format!("codec `{}`", arm.name))?;
         figures.insert(name.clone(), Values::of(&each));
         values.insert((arm.name.clone(), name), each);
