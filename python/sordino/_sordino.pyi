@@ -257,10 +257,11 @@ class Recipe:
         """
         The row that the choices began from, or `custom`.
         """
-    def resolve(self, /, *, rate: SupportsFloat | SupportsIndex | None = None, momentum: SupportsFloat | SupportsIndex = 0.0, batch: SupportsIndex = 32, clients: SupportsIndex = 100, parameters: SupportsIndex = 1000) -> Recipe:
+    def resolve(self, /, *, rate: SupportsFloat | SupportsIndex | None = None, momentum: SupportsFloat | SupportsIndex = 0.0, batch: SupportsIndex = 32, clients: SupportsIndex = 100, parameters: SupportsIndex = 1000, ranks: SupportsIndex = 1) -> Recipe:
         """
         The recipe with every `auto` replaced: numbers from `rate` (the peak rate of whichever optimizer), momentum and
-        rows of a step, choices from the other choices.
+        rows of a step, choices from the other choices, and from what they cost `ranks` ranks that meet about so many
+        `parameters`.
 
         >>> sordino.Recipe("qsr").resolve(rate=0.1)["schedule.alpha"]
         0.219089
@@ -306,9 +307,10 @@ class Session:
     vectors are flat float32 arrays with the tensors one after another; those that are buffers (running statistics) are a
     vector of their own. `port` is an object with `rank`, `size`, `send(to, data)` and `receive(from_)`: messages arrive
     in order, whole and once, and `send` does not wait for the receiver; without one the rank is alone. Where it also has
-    `all_reduce(x)`, which adds up a float32 array in place, `exchange=reduce(engine)` uses that. Messages are counted and
-    waiting is timed. `rows` says how many training rows each rank (or drawn client) holds, where an
-    aggregator weighs them; `steps` how many steps the run has, where that is known.
+    `all_reduce(x)`, which adds up a float32 array in place, `exchange=reduce(engine)` uses that, and where it has
+    `here(ranks)`, which says without waiting whether words of all these have come, `staleness=delayed` answers them while
+    it works. Messages are counted and waiting is timed. `rows` says how many training rows each rank (or drawn client)
+    holds, where an aggregator weighs them; `steps` how many steps the run has, where that is known.
 
     Either the recipe's optimizer makes the steps: `own_optimizer=True`, and `round(gradient)` is all there is to call.
     All ranks that do so get the bits that the program's threads get.
@@ -496,6 +498,11 @@ class Session:
         """
         Where this rank's time went, in seconds: `compute` in steps (from `open` or `pace` to the close of a round, where the
         caller makes them), `cpu` of the processor in steps of ours, `exchange`, `wait` for others, and `wall`.
+        """
+    def together(self, /, x: "numpy.typing.NDArray[numpy.float32]") -> NDArray[float32]:
+        """
+        The mean of the vectors of the ranks of this host, where `topology=hosts` says that there are several: a collective
+        call of theirs, which a caller makes for its gradients at every step. Elsewhere the vector as it came.
         """
     @property
     def update(self, /) -> NDArray[float32]:

@@ -8,7 +8,7 @@ use sordino::fabric::{Clock, Port};
 use sordino::feedback;
 use sordino::optim::Anneal;
 use sordino::placement::Placement;
-use sordino::recipe::{Recipe, check};
+use sordino::recipe::{Defaults, Recipe, check};
 use sordino::workload::Workload;
 use sordino::{Error, Result};
 use sordino_lab::checkpoint;
@@ -347,7 +347,7 @@ fn suits(recipe: &Recipe, own_optimizer: bool) -> Result<()> {
 /// Replaces every `auto` of a recipe and refuses what cannot be.
 fn settle(recipe: &mut Recipe, given: &Given, ranks: usize, steps: Option<u64>, own_optimizer: bool) -> Result<()> {
     let clients = if given.rows.is_empty() { 100 } else { given.rows.len() };
-    recipe.resolve(&crate::recipe::defaults(None, 0.0, 32, clients, given.layout.len()))?;
+    recipe.resolve(&Defaults { clients, parameters: given.layout.len(), ranks, ..Defaults::PLAIN })?;
     suits(recipe, own_optimizer)?;
     let clients = recipe.participation()?.clients(ranks) as u64;
     let rows: Vec<f32> = (0..clients).map(|client| given.rows(client) as f32).collect();

@@ -55,6 +55,8 @@ pub struct Talk {
     size: usize,
     heard: Heard,
     causes: Causes,
+    /// Whether the object can say what is here already.
+    foresees: bool,
 }
 
 impl Talk {
@@ -66,7 +68,8 @@ impl Talk {
             let sentence = format!("the port says that it is rank {rank} of {size}; ranks count from 0");
             return Err(crate::errors::refused(object.py(), sentence));
         }
-        Ok(Self { object: object.clone().unbind(), rank, size, heard, causes })
+        let foresees = object.hasattr("here")?;
+        Ok(Self { object: object.clone().unbind(), rank, size, heard, causes, foresees })
     }
 
     /// The library's error of what the port raised, which waits for the caller.
@@ -106,6 +109,16 @@ impl Port for Talk {
         let link = Link { from: sender, to: receiver, purpose: tag.purpose.clone() };
         self.heard.lock().count(&link, into.len() as u64);
         Ok(())
+    }
+
+    fn here(&mut self, from: &[usize], _: &Tag) -> Result<bool> {
+        if !self.foresees {
+            return Ok(false);
+        }
+        Python::attach(|py| {
+            let here = self.object.call_method1(py, "here", (from.to_vec(),));
+            here.and_then(|here| here.extract(py)).map_err(|e| self.failed(py, "look for words", e))
+        })
     }
 
     fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {

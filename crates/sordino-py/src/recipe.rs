@@ -92,10 +92,9 @@ impl Recipe {
 }
 
 /// What `auto` stands for where no task says; `rate` is the optimizer's, whichever it is.
-pub fn defaults(rate: Option<f64>, momentum: f64, batch: usize, clients: usize, parameters: usize) -> Defaults {
-    let plain = Defaults::PLAIN;
-    let (sgd_rate, adam_rate) = (rate.unwrap_or(plain.sgd_rate), rate.unwrap_or(plain.adam_rate));
-    Defaults { sgd_rate, adam_rate, momentum, batch, clients, parameters, ..plain }
+pub fn defaults(rate: Option<f64>, rest: Defaults) -> Defaults {
+    let (sgd_rate, adam_rate) = (rate.unwrap_or(rest.sgd_rate), rate.unwrap_or(rest.adam_rate));
+    Defaults { sgd_rate, adam_rate, ..rest }
 }
 
 #[pymethods]
@@ -142,11 +141,13 @@ impl Recipe {
     }
 
     /// The recipe with every `auto` replaced: numbers from `rate` (the peak rate of whichever optimizer), momentum and
-    /// rows of a step, choices from the other choices.
+    /// rows of a step, choices from the other choices, and from what they cost `ranks` ranks that meet about so many
+    /// `parameters`.
     ///
     /// >>> sordino.Recipe("qsr").resolve(rate=0.1)["schedule.alpha"]
     /// 0.219089
-    #[pyo3(signature = (*, rate=None, momentum=0.0, batch=32, clients=100, parameters=1000))]
+    #[pyo3(signature = (*, rate=None, momentum=0.0, batch=32, clients=100, parameters=1000, ranks=1))]
+    #[allow(clippy::too_many_arguments)] // They are keywords.
     fn resolve(
         &self,
         py: Python<'_>,
@@ -155,9 +156,11 @@ impl Recipe {
         batch: usize,
         clients: usize,
         parameters: usize,
+        ranks: usize,
     ) -> PyResult<Self> {
         let mut inner = self.inner.clone();
-        told(py, inner.resolve(&defaults(rate, momentum, batch, clients, parameters)))?;
+        let rest = Defaults { momentum, batch, clients, parameters, ranks, ..Defaults::PLAIN };
+        told(py, inner.resolve(&defaults(rate, rest)))?;
         Ok(Self { inner })
     }
 

@@ -31,9 +31,10 @@ use crate::workload::{Given, Gradient};
 /// vectors are flat float32 arrays with the tensors one after another; those that are buffers (running statistics) are a
 /// vector of their own. `port` is an object with `rank`, `size`, `send(to, data)` and `receive(from_)`: messages arrive
 /// in order, whole and once, and `send` does not wait for the receiver; without one the rank is alone. Where it also has
-/// `all_reduce(x)`, which adds up a float32 array in place, `exchange=reduce(engine)` uses that. Messages are counted and
-/// waiting is timed. `rows` says how many training rows each rank (or drawn client) holds, where an
-/// aggregator weighs them; `steps` how many steps the run has, where that is known.
+/// `all_reduce(x)`, which adds up a float32 array in place, `exchange=reduce(engine)` uses that, and where it has
+/// `here(ranks)`, which says without waiting whether words of all these have come, `staleness=delayed` answers them while
+/// it works. Messages are counted and waiting is timed. `rows` says how many training rows each rank (or drawn client)
+/// holds, where an aggregator weighs them; `steps` how many steps the run has, where that is known.
 ///
 /// Either the recipe's optimizer makes the steps: `own_optimizer=True`, and `round(gradient)` is all there is to call.
 /// All ranks that do so get the bits that the program's threads get.
@@ -279,6 +280,15 @@ impl Session {
     fn average(&mut self, py: Python<'_>, x: &Bound<'_, PyAny>, purpose: &str) -> PyResult<Vector> {
         let (mut x, purpose) = (copied("the vector to average", x)?, told(py, purpose.parse::<Purpose>())?);
         self.act(py, |engine| engine.whole().and_then(|()| engine.session.average(&purpose, &mut x)))?;
+        Ok(Vector(x))
+    }
+
+    /// The mean of the vectors of the ranks of this host, where `topology=hosts` says that there are several: a collective
+    /// call of theirs, which a caller makes for its gradients at every step. Elsewhere the vector as it came.
+    #[pyo3(signature = (x: "numpy.typing.NDArray[numpy.float32]"))]
+    fn together(&mut self, py: Python<'_>, x: &Bound<'_, PyAny>) -> PyResult<Vector> {
+        let mut x = copied("the vector to average", x)?;
+        self.act(py, |engine| engine.whole().and_then(|()| engine.session.together(&mut x)))?;
         Ok(Vector(x))
     }
 

@@ -13,6 +13,7 @@ _ALONE = {
     "aggregate": "mean",
     "exchange": "gather",
     "outer": "none",
+    "topology": "complete",
     "local.state": "keep",
 }
 
@@ -55,7 +56,7 @@ class Choices:
     the wrapper has to do itself.
     """
 
-    def __init__(self, row, axes: dict, optimizer, rate: float, model, rows, clip):
+    def __init__(self, row, axes: dict, optimizer, rate: float, model, rows, clip, ranks: int, parameters: int):
         if isinstance(row, Recipe):
             if axes:
                 raise RequestError("wrap takes a recipe, or a row with axes by name: set the axes in the recipe")
@@ -74,6 +75,9 @@ class Choices:
         # The engine makes no step of its own: of the optimizer only the rate is left, which schedules go by.
         recipe["optim"] = f"sgd(rate={rate!r}, momentum=0)"
         recipe["local.state"] = self.meeting
+        topology, keys = self.chosen["topology"]
+        self.host = int(float(keys.get("size", keys.get("0", 2)))) if topology == "hosts" else 1
+        """Ranks that make every step together."""
         self.buffers, keys = self.chosen["buffers"]
         self.batches = int(float(keys.get("batches", 10)))
         """Batches that re-estimate running statistics."""
@@ -81,7 +85,7 @@ class Choices:
             # That takes passes of the model, which only an evaluation here can make.
             recipe["buffers"] = "local"
         recipe.check()
-        self.recipe = recipe.resolve(rate=rate)
+        self.recipe = recipe.resolve(rate=rate, ranks=ranks, parameters=parameters)
         self.alone = Recipe(self.method, recipe.choices())
         """What a single process does: nothing travels, so nothing is coded or remembered."""
         for axis, choice in _ALONE.items():

@@ -146,6 +146,10 @@ class Fabric:
             return head[8 : 8 + length].tobytes()
         return head[8:].tobytes() + self._receive(from_, length - room).tobytes()
 
+    def here(self, ranks) -> bool:
+        """Whether words of all these ranks are here already; moves on what is on its way, and never waits."""
+        return self.mesh is not None and self.mesh.here(ranks)
+
     def _receive(self, from_: int, length: int) -> np.ndarray:
         tensor = torch.empty(length, dtype=torch.uint8, device=self.device)
         with self._naming(from_, "say a word"):

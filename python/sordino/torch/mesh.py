@@ -89,6 +89,11 @@ class Mesh:
         self._until(lambda: heard, from_, timeout)
         return heard.popleft()
 
+    def here(self, peers) -> bool:
+        """Whether a word of each of them is here, after all that can move has moved; never waits."""
+        self._turn(0)
+        return all(self.heard[peer] for peer in peers)
+
     def settle(self, to: int, timeout: float) -> None:
         """Waits until everything for a peer has left."""
         self._until(lambda: not self.waiting[to], to, timeout)

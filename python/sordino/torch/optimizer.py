@@ -94,13 +94,15 @@ class Wrapped(torch.optim.Optimizer):
         )
         peak = peak_rate(inner.param_groups[rate_group])
         self._threshold = None if clip is None else (clip / peak if peak > 0 else None)
-        self.choices = Choices(row, axes, inner, peak, model, rows, clip)
-        self._check_closure_with(self.choices.chosen["payload"][0])
-        self.flat = named_parameters_of(inner.param_groups, model)
+        self.alone, self.flat = alone(group), named_parameters_of(inner.param_groups, model)
         if len(self.flat) == 0:
             raise RequestError("the optimizer has no trainable parameter: nothing could be averaged")
+        ranks = 1 if self.alone else torch.distributed.get_world_size(group)
+        self.choices = Choices(row, axes, inner, peak, model, rows, clip, ranks, len(self.flat))
+        self.host = 1 if self.alone else self.choices.host
+        """Ranks that average their gradients at every step."""
+        self._check_closure_with(self.choices.chosen["payload"][0])
         self.buffers = buffers_of(model)
-        self.alone = alone(group)
         self.fabric = None if self.alone else Fabric(group, timeout)
         self.total, self.seed = steps, seed
         self.steps = 0
@@ -261,6 +263,8 @@ class Wrapped(torch.optim.Optimizer):
         loss, closure = self._evaluate(closure)
         self._expect_what_was_wrapped()
         skip = self._unscale()
+        if self.host > 1:
+            skip = self._together(skip)
         if not skip and self.max_norm is not None:
             self._shorten()
         if self.alone or not self.gradients:
@@ -283,17 +287,21 @@ class Wrapped(torch.optim.Optimizer):
         """Finds the gradient, unless the optimizer inside is to find it as often as it likes."""
         if closure is None:
             return None, None
-        if not (self.gradients or self.clip or self.max_norm):
+        if not (self.gradients or self.clip or self.max_norm or self.host > 1):
             return None, closure
         with torch.enable_grad():
             return closure(), None
 
     def _check_closure_with(self, payload: str) -> None:
-        several = isinstance(self.inner, torch.optim.LBFGS)
+        if not isinstance(self.inner, torch.optim.LBFGS):
+            return
         bounded = self.clip is not None or self.max_norm is not None
-        if several and (payload == "gradient" or bounded):
-            what = "its clip" if bounded else "payload=gradient"
-            cure = "leave clip= and max_norm= out" if bounded else "set payload=displacement"
+        if payload == "gradient" or bounded or self.host > 1:
+            what, cure = "payload=gradient", "set payload=displacement"
+            if bounded:
+                what, cure = "its clip", "leave clip= and max_norm= out"
+            elif self.host > 1:
+                what, cure = "topology=hosts", "set topology=complete"
             raise RequestError(f"LBFGS takes several gradients in one step, and {what} is of one; {cure}")
 
     def _expect_what_was_wrapped(self) -> None:
@@ -326,6 +334,23 @@ class Wrapped(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     parameter.grad.mul_(factor)
         return skip
+
+    def _together(self, skip: bool) -> bool:
+        """Averages gradients over the ranks of this host; where one of them skips the step, all do."""
+        gradients = [None if skip else p.grad for p in self.flat.tensors]
+        words = self.session.together(np.append(self.flat.read(gradients), np.float32(skip)))
+        self.fabric.settle()
+        if words[-1] > 0:
+            return True
+        self._take(words[:-1])
+        return False
+
+    def _take(self, gradient: np.ndarray) -> None:
+        """Writes the gradient that was agreed on; a layer that nobody used keeps `grad is None`, so that it is left alone."""
+        for parameter, start, end in self.flat.spans():
+            if parameter.grad is None and gradient[start:end].any():
+                parameter.grad = torch.empty_like(parameter)
+        self.flat.write(gradient, [p.grad for p in self.flat.tensors])
 
     def _gradient_norm(self) -> float:
         found = [p.grad for p in self.flat.tensors if p.grad is not None]
@@ -440,12 +465,7 @@ class Wrapped(torch.optim.Optimizer):
             self.session.set_offer(self.flat.read(gradients))
             self._close(1)
             self.begun = False
-            agreed = self.session.update
-            for (parameter, start, end), gradient in zip(self.flat.spans(), gradients):
-                # A layer that nobody used keeps `grad is None`, and the optimizer inside leaves it alone.
-                if gradient is None and agreed[start:end].any():
-                    parameter.grad = torch.empty_like(parameter)
-            self.flat.write(agreed, [p.grad for p in self.flat.tensors])
+            self._take(self.session.update)
             self.fabric.settle()
             self._times["meetings"] += time.perf_counter() - began
             self._inner_step()

@@ -39,6 +39,8 @@ pub enum Purpose {
     Activations,
     /// What a block of a cut network tells the one before: the gradient of the loss by what it was told.
     Errors,
+    /// What ranks of one host tell each other so that they are one worker. Shown apart: the recipe is about what leaves it.
+    Inside,
     /// Averages made only to look at the model. Shown apart, not part of training's bytes.
     Evaluate,
     /// Decisions of rank 0 that the others follow, such as stopping at a target. Shown apart like `Evaluate`.
@@ -46,9 +48,9 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Whether training needs these bytes (evaluation and control are shown apart).
+    /// Whether these bytes are what training costs: evaluation, control and what stays inside a host are shown apart.
     pub fn is_training(&self) -> bool {
-        !matches!(self, Self::Evaluate | Self::Control)
+        !matches!(self, Self::Evaluate | Self::Control | Self::Inside)
     }
 }
 
@@ -61,6 +63,7 @@ impl std::fmt::Display for Purpose {
             Self::Aside(name) => write!(f, "aside:{name}"),
             Self::Activations => f.write_str("activations"),
             Self::Errors => f.write_str("errors"),
+            Self::Inside => f.write_str("inside"),
             Self::Evaluate => f.write_str("evaluate"),
             Self::Control => f.write_str("control"),
         }
@@ -77,6 +80,7 @@ impl std::str::FromStr for Purpose {
             "buffers" => Self::Buffers,
             "activations" => Self::Activations,
             "errors" => Self::Errors,
+            "inside" => Self::Inside,
             "evaluate" => Self::Evaluate,
             "control" => Self::Control,
             _ => match text.strip_prefix("aside:") {

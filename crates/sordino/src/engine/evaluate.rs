@@ -48,7 +48,7 @@ impl Worker {
         let mut parameters = self.model.clone();
         if self.feedback.evaluates_ahead() {
             let mut owed = self.feedback.owed().map_or_else(|| vec![0.0; parameters.len()], <[f32]>::to_vec);
-            self.average.of(port, &Purpose::Evaluate, frame, &mut owed)?;
+            self.average.alike(port, &Purpose::Evaluate, frame, &mut owed)?;
             flat::subtract(&mut parameters, &owed);
         }
         let mut buffers = self.buffers.clone();

@@ -7,6 +7,7 @@ mod errand;
 mod evaluate;
 mod fragments;
 mod guard;
+mod hosts;
 mod memory;
 mod pipeline;
 mod premises;

@@ -37,7 +37,7 @@ pub fn open(w: &mut Worker, port: &mut dyn Port) -> Result<()> {
     let frame = w.frame(0);
     if let Some(owed) = w.feedback.share(w.round) {
         let began = w.clock.now();
-        w.average.of(port, &Purpose::Residual, frame, owed)?;
+        w.average.alike(port, &Purpose::Residual, frame, owed)?;
         w.talked_since(began);
     }
     Ok(())

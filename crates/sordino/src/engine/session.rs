@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::beside::Lanes;
 use super::errand::{Word, confirm, listen};
 use super::evaluate::Gap;
+use super::hosts::Together;
 use super::pipeline::{Piped, Seat, Share};
 use super::round;
 use super::told::Told;
@@ -24,6 +25,7 @@ use crate::placement::Placement;
 use crate::privacy::Mechanism;
 use crate::schedule::Schedule;
 use crate::staleness::Staleness;
+use crate::topology::Topology;
 use crate::workload::{Batch, Start, Workload};
 
 /// One choice per axis, built. Only `recipe` makes these.
@@ -66,6 +68,8 @@ pub struct Parts {
     pub buffers: Buffers,
     /// Where the layers live.
     pub placement: Placement,
+    /// Which ranks stand on one host.
+    pub topology: Topology,
     /// Time, as an argument.
     pub clock: Arc<dyn Clock>,
     /// A hash of all the choices, which every rank must share.
@@ -83,13 +87,16 @@ pub struct Parts {
 pub struct Session {
     worker: Worker,
     port: Box<dyn Port>,
-    seated: Option<(Seat, Shared)>,
+    /// The port of all ranks, where parts of a rank share it.
+    shared: Option<Shared>,
+    seat: Option<Seat>,
+    topology: Topology,
 }
 
 impl Session {
     /// Joins a worker that holds the whole network and its port.
     pub fn new(worker: Worker, port: Box<dyn Port>) -> Self {
-        Self { worker, port, seated: None }
+        Self { worker, port, shared: None, seat: None, topology: Topology::Complete }
     }
 
     /// The session of the rank at `port`, at the start of a run of `total` steps (if that is known) on `workload`, which
@@ -103,8 +110,16 @@ impl Session {
     ) -> Result<(Self, Box<dyn Workload>)> {
         let (rank, ranks) = (port.rank(), port.size());
         let Placement::Pipeline(pipeline) = &parts.placement else {
+            let topology = parts.topology;
+            topology.hosts(ranks)?;
             let worker = Worker::new(parts, &*workload, seed, rank, ranks, total);
-            return Ok((Self::new(worker, port), workload));
+            if topology.size() == 1 {
+                return Ok((Self::new(worker, port), workload));
+            }
+            let shared = Shared::new(port);
+            let workload = Box::new(Together::new(workload, shared.clone(), topology));
+            let port = Box::new(shared.clone());
+            return Ok((Self { worker, port, shared: Some(shared), seat: None, topology }, workload));
         };
         let seat = Seat::new(pipeline, &*workload, rank, ranks)?;
         let shared = Shared::new(port);
@@ -112,35 +127,44 @@ impl Session {
         let group = Group::new(shared.clone(), seat.group(ranks))?;
         let share: Box<dyn Workload> = Box::new(Share::new(workload, seat.clone()));
         let worker = Worker::new(parts, &*share, seed, group.rank(), group.size(), total);
-        Ok((Self { worker, port: Box::new(group), seated: Some((seat, shared)) }, share))
+        let port = Box::new(group);
+        Ok((Self { worker, port, shared: Some(shared), seat: Some(seat), topology: Topology::Complete }, share))
     }
 
     /// Begins from another model than the workload's: a trained one, the same on every rank.
     pub fn begin_from(&mut self, start: &Start) -> Result<()> {
-        match &self.seated {
+        match &self.seat {
             None => self.worker.begin_from(start),
-            Some((seat, _)) => self.worker.begin_from(&seat.begin_from(start)?),
+            Some(seat) => self.worker.begin_from(&seat.begin_from(start)?),
         }
     }
 
     /// Where this rank stands, in a pipelined run.
     pub fn seat(&self) -> Option<&Seat> {
-        self.seated.as_ref().map(|(seat, _)| seat)
+        self.seat.as_ref()
     }
 
     /// The port to all ranks, once what is on its way between them has been taken in: for words that all of them say.
     pub fn everyone(&mut self) -> Result<&mut dyn Port> {
         self.worker.quiet()?;
-        match &mut self.seated {
-            Some((_, shared)) => Ok(shared),
+        match &mut self.shared {
+            Some(shared) => Ok(shared),
             None => Ok(&mut *self.port),
         }
     }
 
+    /// Overwrites the vector of every rank of this host with their mean: a collective call of theirs, for callers that find
+    /// gradients themselves. Nothing where every rank is a worker by itself.
+    pub fn together(&mut self, vector: &mut [f32]) -> Result<()> {
+        let (Some(shared), None) = (&mut self.shared, &self.seat) else { return Ok(()) };
+        let frame = self.worker.frame(0);
+        self.worker.average.inside(shared, frame, vector)
+    }
+
     /// Lends what a metering port has counted, if there is one.
     pub fn metered<T>(&mut self, with: impl FnOnce(&mut Meter) -> T) -> Option<T> {
-        match &self.seated {
-            Some((_, shared)) => shared.metered(with),
+        match &self.shared {
+            Some(shared) => shared.metered(with),
             None => self.port.meter().map(with),
         }
     }
@@ -247,7 +271,7 @@ impl Session {
     /// the others their blocks.
     pub fn evaluated(&mut self, workload: &mut dyn Workload) -> Result<Start> {
         let found = self.worker.evaluated(&mut *self.port, workload)?;
-        let Some((seat, shared)) = &mut self.seated else { return Ok(found) };
+        let (Some(seat), Some(shared)) = (&self.seat, &mut self.shared) else { return Ok(found) };
         self.worker.quiet()?;
         Ok(Start { parameters: seat.collect(shared, &found.parameters)?, ..found })
     }
@@ -287,8 +311,8 @@ impl Session {
     /// their way through a pipeline, words on their way to a server that serves whoever comes, and privacy that
     /// hides a worker.
     pub fn load_from(&mut self, states: &[State], workload: &mut dyn Workload) -> Result<()> {
-        let (rank, ranks) = match &self.seated {
-            Some((_, shared)) => (shared.rank(), shared.size()),
+        let (rank, ranks) = match &self.shared {
+            Some(shared) => (shared.rank(), shared.size()),
             None => (self.port.rank(), self.port.size()),
         };
         if states.len() == ranks {
@@ -296,11 +320,11 @@ impl Session {
         }
         let all = Former::new(states.iter().collect(), &[], 1.0);
         self.port.load(&together(&all.part("port"), ranks)?)?;
-        // Those that hold the same blocks of a network stand at the same place of every copy.
-        let (first, step) = self.seated.as_ref().map_or((0, 1), |(seat, _)| seat.place());
+        // Those that hold the same blocks of a network stand at the same place of every copy; a host is what its leader is.
+        let (first, step) = self.seat.as_ref().map_or((0, self.topology.size()), Seat::place);
         if !states.len().is_multiple_of(step) {
             return Err(Error::mismatch(format!(
-                "the checkpoint is of {} ranks, and {step} hold a copy of the network: it is of another recipe",
+                "the checkpoint is of {} ranks, and {step} together are one worker: it is of another recipe",
                 states.len()
             )));
         }

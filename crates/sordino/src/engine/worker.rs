@@ -16,7 +16,7 @@ use crate::aggregate::Aggregator;
 use crate::base::{Aside, Error, Layout, Purpose, Result};
 use crate::buffers::Buffers;
 use crate::compress::Compressor;
-use crate::exchange::{self, Average, Exchange, Frame, Lying, Voice};
+use crate::exchange::{self, Exchange, Frame, Lying, Means, Voice};
 use crate::fabric::{Clock, Port};
 use crate::feedback::Feedback;
 use crate::local::{Local, Meeting, Spent};
@@ -52,7 +52,7 @@ pub struct Worker {
     total: Option<u64>,
     premises: Premises,
     pub(super) compared: bool,
-    pub(super) average: Average,
+    pub(super) average: Means,
     /// Rows of every client.
     pub(super) rows: Vec<f32>,
     /// How many of them lie.
@@ -157,7 +157,7 @@ impl Worker {
             total,
             premises: Premises::new(parts.fingerprint, seed, total, &layout),
             compared: false,
-            average: Average::default(),
+            average: Means::new(parts.topology),
             rows,
             liars,
             round: 0,

@@ -4,6 +4,7 @@ mod chunks;
 mod control;
 mod frame;
 mod gather;
+mod hosts;
 pub mod lying;
 mod reduce;
 mod star;
@@ -12,6 +13,7 @@ mod two_phase;
 pub use control::{decree, report};
 pub use frame::Frame;
 pub use gather::Gather;
+pub use hosts::{Hosts, Means};
 pub use lying::{Attack, Lying};
 pub use reduce::{Average, Reduce, broadcast, everybodys};
 pub use star::{Star, invite, report_beside};
@@ -123,9 +125,15 @@ pub trait Exchange: Send {
     /// Puts what is remembered between rounds into `state`.
     fn save(&self, _state: &mut State) {}
 
-    /// Takes it back.
-    fn load(&mut self, _state: &State, _layout: &Layout) -> Result<()> {
-        Ok(())
+    /// Takes it back; here nothing, and it is an error if there is something.
+    fn load(&mut self, state: &State, _layout: &Layout) -> Result<()> {
+        match state.vectors.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Error::mismatch(format!(
+                "the checkpoint's exchange remembers `{name}`, which the model is owed, and this one remembers nothing: it \
+                 would be lost; go on with the exchange of that run (`chunk` is of two_phase)"
+            ))),
+        }
     }
 
     /// What a rank of a run with another number of ranks takes back: here what is the same on all.

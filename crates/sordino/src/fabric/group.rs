@@ -98,21 +98,90 @@ pub struct Group {
 impl Group {
     /// The group of these ranks, of which the port's is one.
     pub fn new(shared: Shared, members: Vec<usize>) -> Result<Self> {
-        let own = members.iter().position(|m| *m == shared.rank);
-        match own.filter(|_| members.iter().all(|m| *m < shared.size)) {
-            Some(own) => Ok(Self { shared, members, own }),
-            None => Err(Error::request(format!(
-                "rank {} of {} cannot be in a group of the ranks {members:?}",
-                shared.rank, shared.size
-            ))),
+        let own = place(shared.rank, shared.size, &members)?;
+        Ok(Self { shared, members, own })
+    }
+}
+
+/// Some ranks among themselves on a port that is lent: they are numbered from 0.
+pub struct Among<'a> {
+    port: &'a mut dyn Port,
+    members: &'a [usize],
+    own: usize,
+}
+
+impl<'a> Among<'a> {
+    /// These ranks, of which the port's is one.
+    pub fn new(port: &'a mut dyn Port, members: &'a [usize]) -> Result<Self> {
+        let own = place(port.rank(), port.size(), members)?;
+        Ok(Self { port, members, own })
+    }
+
+    /// Their ranks as ranks of the port.
+    fn all(&self, ranks: &[usize]) -> Vec<usize> {
+        ranks.iter().map(|rank| self.members[*rank]).collect()
+    }
+}
+
+/// At which place of `members` the rank is.
+fn place(rank: usize, size: usize, members: &[usize]) -> Result<usize> {
+    let own = members.iter().position(|member| *member == rank);
+    own.filter(|_| members.iter().all(|member| *member < size))
+        .ok_or_else(|| Error::request(format!("rank {rank} of {size} cannot be in a group of the ranks {members:?}")))
+}
+
+impl Port for Among<'_> {
+    fn rank(&self) -> usize {
+        self.own
+    }
+
+    fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    fn send(&mut self, to: usize, tag: &Tag, bytes: &[u8]) -> Result<()> {
+        self.port.send(self.members[to], tag, bytes)
+    }
+
+    fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
+        self.port.receive(self.members[from], tag, into)
+    }
+
+    fn receive_any(&mut self, from: &[usize], tag: &Tag, into: &mut Vec<u8>) -> Result<usize> {
+        let first = self.port.receive_any(&self.all(from), tag, into)?;
+        self.members.iter().position(|member| *member == first).ok_or_else(|| {
+            Error::mismatch(format!("rank {first} was heard, which is not of the group {:?}", self.members))
+        })
+    }
+
+    fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
+        self.port.hold(&self.all(from), tags)
+    }
+
+    fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
+        self.port.here(&self.all(from), tag)
+    }
+
+    /// The engine's is a collective of all ranks: a group has it only where it is all of them.
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+        if self.members.len() < self.port.size() {
+            return Err(Error::request(format!(
+                "the engine's own all-reduce is of all {} ranks, and ranks {:?} are some of them; use exchange=reduce",
+                self.port.size(),
+                self.members
+            )));
         }
+        self.port.all_reduce(tag, vector)
+    }
+
+    fn count(&mut self, tag: &Tag, bytes: &[u8]) {
+        self.port.count(tag, bytes);
     }
 }
 
 impl Group {
-    /// Ranks of the group as ranks of the shared port.
-    fn all(&self, ranks: &[usize]) -> Vec<usize> {
-        ranks.iter().map(|rank| self.members[*rank]).collect()
+    fn among(&mut self) -> Among<'_> {
+        Among { port: &mut self.shared, members: &self.members, own: self.own }
     }
 }
 
@@ -126,26 +195,31 @@ impl Port for Group {
     }
 
     fn send(&mut self, to: usize, tag: &Tag, bytes: &[u8]) -> Result<()> {
-        self.shared.send(self.members[to], tag, bytes)
+        self.among().send(to, tag, bytes)
     }
 
     fn receive(&mut self, from: usize, tag: &Tag, into: &mut Vec<u8>) -> Result<()> {
-        self.shared.receive(self.members[from], tag, into)
+        self.among().receive(from, tag, into)
     }
 
     fn receive_any(&mut self, from: &[usize], tag: &Tag, into: &mut Vec<u8>) -> Result<usize> {
-        let first = self.shared.receive_any(&self.all(from), tag, into)?;
-        self.members.iter().position(|member| *member == first).ok_or_else(|| {
-            Error::mismatch(format!("rank {first} was heard, which is not of the group {:?}", self.members))
-        })
+        self.among().receive_any(from, tag, into)
     }
 
     fn hold(&mut self, from: &[usize], tags: &[Tag]) -> Result<()> {
-        self.shared.hold(&self.all(from), tags)
+        self.among().hold(from, tags)
     }
 
     fn here(&mut self, from: &[usize], tag: &Tag) -> Result<bool> {
-        self.shared.here(&self.all(from), tag)
+        self.among().here(from, tag)
+    }
+
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+        self.among().all_reduce(tag, vector)
+    }
+
+    fn count(&mut self, tag: &Tag, bytes: &[u8]) {
+        self.among().count(tag, bytes);
     }
 
     fn save_held(&self, state: &mut State) {
@@ -160,21 +234,6 @@ impl Port for Group {
         let mut held = state.clone();
         held::renumber(&mut held, |rank| self.members.get(rank).copied());
         self.shared.load_held(&held)
-    }
-
-    /// The engine's is a collective of all ranks: a group has it only where it is all of them.
-    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
-        if self.members.len() < self.shared.size {
-            return Err(Error::request(format!(
-                "the engine's own all-reduce is of all {} ranks, and ranks {:?} are some of them; use exchange=reduce",
-                self.shared.size, self.members
-            )));
-        }
-        self.shared.all_reduce(tag, vector)
-    }
-
-    fn count(&mut self, tag: &Tag, bytes: &[u8]) {
-        self.shared.count(tag, bytes);
     }
 
     fn save(&self, state: &mut State) {

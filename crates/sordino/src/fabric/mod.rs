@@ -10,7 +10,7 @@ mod slow;
 mod threads;
 
 pub use faulty::{Fault, Faulty};
-pub use group::{Group, Shared};
+pub use group::{Among, Group, Shared};
 pub use metered::{Meter, Metered};
 pub use parting::Parting;
 pub use sim::{SimClock, SimPort, World, simulate, together};

@@ -4,6 +4,7 @@ mod chunked;
 mod dual;
 mod federated;
 mod fragments;
+mod hosts;
 mod late;
 mod piped;
 mod private;
@@ -84,6 +85,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     served::check(recipe, payload, &*memory, &refuse)?;
     late::check(recipe, &refuse)?;
     fragments::check(recipe, &refuse)?;
+    hosts::check(recipe, &refuse)?;
     private::check(recipe, class, &refuse)
 }
 
@@ -144,9 +146,10 @@ fn exchanged(
     Ok(())
 }
 
-/// Refuses a resolved recipe whose vectors may not be coded and aggregated chunk by chunk.
+/// Refuses a resolved recipe whose vectors, or fragments of them, may not be coded and aggregated chunk by chunk.
 pub(super) fn by_chunks(recipe: &Recipe) -> Result<()> {
-    chunked::check(recipe, &refusing(recipe))
+    chunked::check(recipe, &refusing(recipe))?;
+    fragments::check(recipe, &refusing(recipe))
 }
 
 /// The refusal of two choices of a recipe, as a sentence.

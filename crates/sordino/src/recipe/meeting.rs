@@ -5,7 +5,7 @@ use super::{Recipe, check};
 use crate::base::{Layout, Result};
 use crate::exchange::{self, Plan};
 use crate::grammar::{Element, Value};
-use crate::{aggregate, compress};
+use crate::{aggregate, compress, topology};
 
 /// Bytes of a frame at the most, or nearly: round, silence, flags, length, number, checksum.
 const FRAME: f64 = 20.0;
@@ -31,16 +31,22 @@ pub fn resolve(recipe: &mut Recipe, defaults: &Defaults) -> Result<()> {
 pub fn told(recipe: &Recipe, open: &Recipe, defaults: &Defaults) -> Result<Option<String>> {
     let chosen = recipe.choice("exchange")?;
     let open = matches!(exchange::plan(open.choice("exchange")?)?, Plan::Auto);
-    if !open || defaults.ranks < 2 || !["gather", "two_phase"].contains(&chosen.name.as_str()) {
+    let ranks = who_meet(recipe, defaults)?;
+    if !open || ranks < 2 || !["gather", "two_phase"].contains(&chosen.name.as_str()) {
         return Ok(None);
     }
-    let [gather, phases] = sent(message(recipe, defaults)?, defaults.ranks).map(|bytes| bytes / 1e6);
-    let (ranks, parameters) = (defaults.ranks, defaults.parameters);
+    let [gather, phases] = sent(message(recipe, defaults)?, ranks).map(|bytes| bytes / 1e6);
+    let parameters = defaults.parameters;
     Ok(Some(format!(
         "exchange=auto is {chosen}: of {parameters} parameters a rank of {ranks} sends {gather:.3} MB a meeting by gather and \
          {phases:.3} MB by two_phase{}",
         if chosen.name == "gather" && phases < gather { ", which these choices do not allow" } else { "" }
     )))
+}
+
+/// How many ranks meet: all, or the leaders of hosts. A number of ranks that makes no whole hosts is refused when they join.
+fn who_meet(recipe: &Recipe, defaults: &Defaults) -> Result<usize> {
+    Ok((defaults.ranks / topology::build(recipe.choice("topology")?)?.size()).max(1))
 }
 
 /// Bytes of a message, at the most.
@@ -59,7 +65,7 @@ fn chosen(recipe: &Recipe, defaults: &Defaults) -> Result<&'static str> {
     if linear {
         return Ok("reduce");
     }
-    let [gather, phases] = sent(message(recipe, defaults)?, defaults.ranks);
+    let [gather, phases] = sent(message(recipe, defaults)?, who_meet(recipe, defaults)?);
     if phases >= gather {
         return Ok("gather");
     }
@@ -100,6 +106,8 @@ mod tests {
             (&["compress=orq", "feedback=ef21"], 16, 1_000_000, "two_phase(down=orq, feedback=ef21)"),
             // Frames cost more than they carry.
             (&["compress=sign"], 16, 100, "gather"),
+            // Of a host its leader meets.
+            (&["compress=sign", "topology=hosts(8)"], 16, 1_000_000, "gather"),
             (&["aggregate=median"], 3, 100_000, "two_phase(down=dense, feedback=none)"),
             // Who looks at whole vectors.
             (&["aggregate=krum"], 16, 100_000, "gather"),

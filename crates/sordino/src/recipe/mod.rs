@@ -20,11 +20,12 @@ use std::sync::Arc;
 use crate::base::{Error, Result};
 use crate::compress::{Compressor, Dense};
 use crate::engine::{Lanes, Parts, fingerprint};
-use crate::exchange::{self, Exchange, Gather, Plan, Reduce, Star, TwoPhase};
+use crate::exchange::{self, Exchange, Gather, Hosts, Plan, Reduce, Star, TwoPhase};
 use crate::fabric::{self, Clock, Medium, Still};
 use crate::grammar::{Element, Value, unknown};
 use crate::participation::Participation;
 use crate::payload::{Offer, Payload};
+use crate::topology::Topology;
 use crate::workload::Workload;
 use crate::{
     aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, placement, privacy,
@@ -205,7 +206,7 @@ impl Recipe {
 
     /// Builds the choices; `check` them first.
     pub fn build(&self, clock: Arc<dyn Clock>) -> Result<Parts> {
-        topology::build(self.choice("topology")?)?;
+        let topology = topology::build(self.choice("topology")?)?;
         let Offer { payload, fragments } = payload::offer(self.choice("payload")?)?;
         let spending = local::build(self.choice("local")?)?;
         estimate::build(&spending.estimate)?;
@@ -219,7 +220,7 @@ impl Recipe {
             compressor: compress::build(self.choice("compress")?)?,
             feedback: feedback::build(self.choice("feedback")?)?,
             aggregator: aggregate::build(self.choice("aggregate")?)?,
-            exchange: build_exchange(self.choice("exchange")?, &self.choice("feedback")?.name)?,
+            exchange: self.exchange(topology)?,
             down: self.down()?,
             staleness: staleness::build(self.choice("staleness")?)?,
             attack: axes::attack(self.choice("fabric")?)?.1,
@@ -229,6 +230,7 @@ impl Recipe {
             privacy: privacy::build(self.choice("privacy")?)?,
             buffers: buffers::build(self.choice("buffers")?)?,
             placement: placement::build(self.choice("placement")?)?,
+            topology,
             clock,
             fingerprint: fingerprint(&self.to_toml()),
         })
@@ -236,6 +238,12 @@ impl Recipe {
 }
 
 impl Recipe {
+    /// How agreement is reached, between hosts where there are any.
+    fn exchange(&self, topology: Topology) -> Result<Box<dyn Exchange>> {
+        let memory = &self.choice("feedback")?.name;
+        Ok(between(topology, build_exchange(self.choice("exchange")?, memory)?, memory != "none"))
+    }
+
     /// The workload with its gradients estimated as `local.estimate` says: what a worker is given.
     pub fn wrap(&self, workload: Box<dyn Workload>) -> Result<Box<dyn Workload>> {
         Ok(estimate::build(&local::build(self.choice("local")?)?.estimate)?.wrap(workload))
@@ -260,6 +268,7 @@ impl Recipe {
     /// adding up where the aggregator can be added up, else by telling everybody. A sum is of moves: the rest is averaged.
     fn lanes(&self) -> Result<Lanes> {
         let star = self.choice("exchange")?.name == "star";
+        let topology = topology::build(self.choice("topology")?)?;
         let aggregator = match self.choice("aggregate")? {
             sum if sum.name == "sum" => Element::word("mean"),
             other => other.clone(),
@@ -271,9 +280,14 @@ impl Recipe {
                 () if aggregator.linear() => Box::new(Reduce::default()),
                 () => Box::new(Gather::default()),
             };
-            Ok((exchange, aggregator))
+            Ok((between(topology, exchange, false), aggregator))
         }))
     }
+}
+
+/// An exchange between hosts, where ranks stand on some together.
+fn between(topology: Topology, exchange: Box<dyn Exchange>, remembers: bool) -> Box<dyn Exchange> {
+    if topology.size() == 1 { exchange } else { Box::new(Hosts::new(exchange, topology, remembers)) }
 }
 
 /// Builds the exchange. Under EF21 what goes up, and so what the server has to tell, is a *difference* to a shift that

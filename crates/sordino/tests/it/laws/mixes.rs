@@ -76,6 +76,7 @@ fn settings(axis: &str) -> &'static [&'static str] {
             "two_phase(down=topk(0.2))",
             "two_phase(down=dense, piece=7)",
         ],
+        "topology" => &["hosts(1)", "hosts(3)", "hosts(size=3)"],
         "participation" => &[
             "sampled(3, clients=5)",
             "sampled(5, clients=5)",
@@ -267,7 +268,7 @@ fn lawful(recipe: &Recipe, task: &dyn Task) -> Result<bool, TestCaseError> {
         // Only a run knows that the model has buffers, and how many speak: in a pipeline copies of the network do.
         Err(e) if e.kind() == Kind::Request => {
             let text = e.to_string();
-            let late = ["running statistics", "krum against", "somebody must be honest"]
+            let late = ["running statistics", "krum against", "somebody must be honest", "must be a multiple"]
                 .iter()
                 .any(|known| text.contains(known));
             holds(&format!("a refusal that a run alone can make: {text}"), late && text.contains("; "))?;

@@ -4,6 +4,7 @@ mod caller;
 mod data;
 mod dealt;
 mod federated;
+mod hosts;
 mod identities;
 mod late;
 mod low_rank;
