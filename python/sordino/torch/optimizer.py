@@ -123,6 +123,7 @@ class Wrapped(torch.optim.Optimizer):
         self._times = {"compute": 0.0, "meetings": 0.0}
         self._left = time.perf_counter()
         self.resumed: list[int] = []
+        self._rows = rows
         self.session = self._join(rows)
         self.gradients = not self.alone and self.session.payload == "gradient"
         if not self.alone:
@@ -147,6 +148,10 @@ class Wrapped(torch.optim.Optimizer):
             steps=None if self.alone else self.total,
             rows=rows,
         )
+
+    def join_anew(self) -> None:
+        """A session of other choices in the place of this one, before a state is taken."""
+        self.session = self._join(self._rows)
 
     def _same_start(self) -> None:
         """Everybody begins from rank 0's parameters, frozen ones and buffers of the model included."""

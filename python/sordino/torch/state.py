@@ -53,6 +53,7 @@ def take(opt, found) -> None:
         return
     ranks, rank = (1, 0) if opt.alone else (opt.fabric.size, opt.fabric.rank)
     _expect(opt, states, ranks, rank)
+    _meet_as_before(opt, states)
     if states[0][KEY]["ranks"] == ranks:
         state = next(state for state in states if state[KEY]["rank"] == rank)
         _resume(opt, state)
@@ -92,6 +93,24 @@ def _expect(opt, states: list[dict], ranks: int, rank: int) -> None:
         )
 
 
+def _meet_as_before(opt, states: list[dict]) -> None:
+    """Servers and owners of chunks owe the model something: a session that takes their state has to have them."""
+    before = _exchange(states)
+    kind = before.partition("(")[0]
+    if opt.alone and kind in ("star", "two_phase"):
+        opt.choices.alone["exchange"] = f"{kind}(down=dense, feedback=none)"
+    elif kind == "two_phase" and opt.choices.chosen["exchange"][0] == "auto" and opt.choices.recipe["exchange"] != before:
+        # Chosen by sizes, it would be another with another number of ranks.
+        opt.choices.recipe["exchange"] = before
+    else:
+        return
+    opt.join_anew()
+
+
+def _exchange(states: list[dict]) -> str:
+    return Recipe.from_toml(states[0][KEY]["recipe"])["exchange"]
+
+
 def _bytes(ours: dict) -> bytes:
     return ours["session"].cpu().numpy().tobytes()
 
@@ -120,7 +139,7 @@ def _deal(opt, states: list[dict]) -> None:
     opt.inner.load_state_dict(moments.mean_state([{k: v for k, v in s.items() if k != KEY} for s in states]))
     saved = [_bytes(state[KEY]) for state in states]
     if opt.alone:
-        model = _owed(opt, saved)
+        model = _owed(opt, saved, _exchange(states))
     else:
         opt.session.load_dealt(saved)
         model = opt.session.model
@@ -134,18 +153,24 @@ def _deal(opt, states: list[dict]) -> None:
         opt._begin()
 
 
-def _owed(opt, saved: list[bytes]) -> np.ndarray:
+def _owed(opt, saved: list[bytes], exchange: str) -> np.ndarray:
     """The model with all that residuals still owe it, for one that goes on alone and will say nothing more."""
     recipe = Recipe.from_toml(opt.choices.recipe.to_toml())
-    star = opt.choices.chosen["exchange"][0] == "star"
-    lossless = {"compress": "dense", "exchange.down" if star else "exchange": "dense" if star else "gather"}
-    for axis, choice in {**lossless, "outer": "none", "schedule": "constant(1)"}.items():
+    memory = opt.choices.chosen["feedback"][0]
+    lossless = {"compress": "dense", "outer": "none", "schedule": "constant(1)"}
+    if opt.choices.chosen["exchange"][0] == "star":
+        lossless["exchange.down"] = "dense"
+    elif exchange.startswith("two_phase"):
+        lossless["exchange"] = f"two_phase(down=dense, feedback={memory})"
+    else:
+        lossless["exchange"] = "gather"
+    for axis, choice in lossless.items():
         recipe[axis] = choice
     layout = opt.flat.layout() + opt.buffers.layout()
     session = Session(recipe, layout, opt.flat.read(), buffers=opt.buffers.read(), seed=opt.seed)
     session.load_dealt(saved)
     opt.session.load(session.save())
-    if session.payload == "displacement" and opt.choices.chosen["feedback"][0] == "residual":
+    if session.payload == "displacement" and memory == "residual":
         session.begin()
         session.pace(opt.rate, most=1)
         session.set_offer(np.zeros(len(opt.flat), dtype=np.float32))
