@@ -36,10 +36,11 @@ impl Topology {
         if ranks.is_multiple_of(size) {
             return Ok(ranks / size);
         }
+        let fewer = ranks / size * size;
+        let fewer = if fewer == 0 { String::new() } else { format!("{fewer} or ") };
         Err(Error::request(format!(
             "`topology=hosts(size={size})` with {ranks} ranks: every host has {size}, so their number must be a multiple of \
-             that; start {} or {}, or set topology.size",
-            (ranks / size).max(1) * size,
+             that; start {fewer}{}, or set topology.size",
             (ranks / size + 1) * size
         )))
     }
@@ -82,7 +83,7 @@ mod tests {
         assert_eq!((two.hosts(6).unwrap(), two.host(4), two.leaders(6).collect::<Vec<_>>()), (2, 3..6, vec![0, 3]));
         let error = two.hosts(7).unwrap_err().to_string();
         assert!(error.contains("start 6 or 9"), "{error}");
-        assert!(two.hosts(2).unwrap_err().to_string().contains("start 3 or 6"));
+        assert!(two.hosts(2).unwrap_err().to_string().contains("start 3, or set"));
         let all = Topology::Complete;
         assert_eq!((all.hosts(5).unwrap(), all.host(4), all.leaders(3).collect::<Vec<_>>()), (5, 4..5, vec![0, 1, 2]));
     }
