@@ -27,7 +27,9 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
   both ways. There is no latency but what queues make.
 - All four workers share {cores}, one thread each. Computing is therefore slower than on four machines, for
   everybody alike, and what a method computes beside training costs more here.
-- What a network is, its data, batch, steps, target and rates stand in `benchmarks/plan.toml`, fixed before the first run.
+- What a network is, its data, batch, steps, target and rates stand in `benchmarks/plan.toml`, fixed before the first run. Two
+  things of ours were changed after a partial one: orq remembers nothing, and what is evaluated is, for every method
+  alike, the mean of all workers' parameters.
   Rates rise for a tenth of a run and then fall as a cosine.
 - Every method has the same three peak rates (those of the optimizer it steps with) and three periods of its own. Where a
   method has no period it has three rates; PowerSGD has three ranks instead. Every case runs with one seed; what is best on a
@@ -137,7 +139,7 @@ def _wire(results):
     parts = [
         f"\n## Bytes, as the kernel and the ledger count them\n\nOver the shaped steps at {_link(plan['links'][0])}, the "
         "method's shortest period, the mean of four workers and the one that sends most. Frames carry 66 bytes of heads for "
-        "1448 of load (1.046), each word of the fabric 256 of its own, and acknowledgements of what is heard come on top.\n\n"
+        "1448 of load (1.046), each word of the fabric 8 of its own, and acknowledgements of what is heard come on top.\n\n"
         "| network | method | kernel | most | ledger | kernel / ledger |\n|---|---|---|---|---|---|\n"
     ]
     for name, network in results["networks"].items():

@@ -172,17 +172,14 @@ class Ours(Alone):
             **axes,
         )  # fmt: skip
         super().__init__(model, wrapped)
-        self.averaged = sordino.averaged
 
     def step(self):
         before = self.optimizer.session.rounds
         self.optimizer.step()
         return "meet" if self.optimizer.session.rounds > before else "local"
 
-    @contextmanager
     def agreed(self):
-        with self.averaged(self.optimizer):
-            yield self.model
+        return mean_of(self.model)
 
     def ledger(self):
         # A star's server lives with rank 0: what they tell one another never travels, what it tells the others does.
