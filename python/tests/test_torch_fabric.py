@@ -96,9 +96,14 @@ def driven_over_gloo(group, *arguments):
     return found
 
 
-@pytest.mark.parametrize("row", ["local-sgd", "qsr", "saef", "powersgd"])
+LATE = {"staleness": "delayed(3)", "exchange": "two_phase(piece=100)", "compress": "orq(9)"}
+HOSTS = {"topology": "hosts(2)", "compress": "topk(0.1)", "feedback": "residual"}
+
+
+@pytest.mark.parametrize("row", ["local-sgd", "qsr", "saef", "powersgd", LATE, HOSTS])
 def test_four_gloo_processes_get_the_bits_of_the_programs_threads(four, row):
-    ran = sordino.run(recipe_of(row), TASK, workers=4, steps=STEPS, seed=SEED)
+    recipe = recipe_of(row) if isinstance(row, str) else sordino.Recipe("local-sgd", {"schedule.every": 4, **row})
+    ran = sordino.run(recipe, TASK, workers=4, steps=STEPS, seed=SEED)
     ranks = four.run(driven_over_gloo, ran.recipe.to_toml(), TASK, 4, STEPS, SEED, 1)
     for model, *_ in ranks:
         assert model.tobytes() == np.concatenate([x.ravel() for x in ran.model.values()]).tobytes()
