@@ -92,6 +92,17 @@ impl Compressor for Clipped {
         self.inner.decode(body, layout, out)
     }
 
+    fn add(
+        &mut self,
+        body: &mut Reader,
+        layout: &Layout,
+        weight: f32,
+        onto: &mut [f32],
+        spare: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.inner.add(body, layout, weight, onto, spare)
+    }
+
     fn linear(&mut self) -> Option<&mut dyn Linear> {
         self.inner.linear()?;
         Some(self)

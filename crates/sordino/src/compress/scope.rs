@@ -5,8 +5,9 @@
 
 use std::ops::Range;
 
+use super::sink::{Add, Overwrite, Sink, has_negative_zero};
 use super::{Class, Coding, Compressor};
-use crate::base::simd::{self, Simd, SimdBase as _, f32x16};
+use crate::base::simd::{self, Simd};
 use crate::base::{Error, Layout, Reader, Result, Stream, Writer};
 use crate::grammar::Args;
 
@@ -54,7 +55,9 @@ impl Scope {
 ///
 /// # Contract
 /// As for [`Compressor`], on `x.len()` entries of one piece: at most `bound(n)` bytes, deterministic given the stream,
-/// decoding fills `out` or returns an error. Both are kernels: `#[inline(always)]`, the same bits on every path.
+/// decoding gives every entry of `out` to the sink once, in any order, or returns an error; entries that a selection
+/// leaves out may be left alone where the sink keeps them. Both are kernels: `#[inline(always)]`, the same bits on every
+/// path.
 pub trait Piece: Send {
     /// What is promised on a piece of `n` entries.
     fn class(&self, n: usize) -> Class;
@@ -66,7 +69,7 @@ pub trait Piece: Send {
     fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer);
 
     /// Reads one piece.
-    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()>;
+    fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()>;
 
     /// As [`Compressor::saturated`].
     fn saturated(&self) -> u64 {
@@ -189,10 +192,22 @@ impl<P: Piece> Compressor for Pieces<P> {
     }
 
     fn decode(&mut self, body: &mut Reader, layout: &Layout, out: &mut [f32]) -> Result<()> {
-        let plan = self.plan(layout);
-        let read = self.read(&plan, body, out);
-        self.plan = Some((layout.clone(), plan));
-        read
+        self.read(body, layout, out, Overwrite)
+    }
+
+    fn add(
+        &mut self,
+        body: &mut Reader,
+        layout: &Layout,
+        weight: f32,
+        onto: &mut [f32],
+        spare: &mut Vec<f32>,
+    ) -> Result<()> {
+        // Entries that are left out say 0, which only turns −0 into 0: a sum without one is left alone there.
+        if self.piece.selects() && has_negative_zero(onto) {
+            return super::decode_and_add(self, body, layout, weight, onto, spare);
+        }
+        self.read(body, layout, onto, Add(weight))
     }
 
     fn saturated(&self) -> u64 {
@@ -225,20 +240,27 @@ impl<P: Piece> Compressor for Pieces<P> {
 }
 
 impl<P: Piece> Pieces<P> {
-    fn read(&mut self, plan: &Plan, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn read<K: Sink>(&mut self, body: &mut Reader, layout: &Layout, out: &mut [f32], sink: K) -> Result<()> {
+        let plan = self.plan(layout);
+        let read = self.read_by(&plan, body, out, sink);
+        self.plan = Some((layout.clone(), plan));
+        read
+    }
+
+    fn read_by<K: Sink>(&mut self, plan: &Plan, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         for range in &plan.dense {
-            body.f32s(&mut out[range.clone()])?;
+            sink.floats(body, &mut out[range.clone()])?;
         }
         let Self { piece, together, .. } = self;
         if self.scope != Scope::Model || plan.coded.len() < 2 {
-            return simd::widest!(simd => decode(simd, piece, body, out, &plan.coded));
+            return decode(piece, body, out, &plan.coded, sink);
         }
         together.resize(plan.coded_len(), 0.0);
         let whole = 0..together.len();
-        simd::widest!(simd => decode(simd, piece, body, together, std::slice::from_ref(&whole)))?;
+        decode(piece, body, together, std::slice::from_ref(&whole), Overwrite)?;
         let mut from = 0;
         for range in &plan.coded {
-            out[range.clone()].copy_from_slice(&together[from..from + range.len()]);
+            sink.all(&mut out[range.clone()], &together[from..from + range.len()]);
             from += range.len();
         }
         Ok(())
@@ -259,32 +281,31 @@ fn encode<S: Simd, P: Piece>(
     }
 }
 
-/// As [`encode`], back.
+/// As [`encode`], back. A function by itself, so that a decoder is compiled once a sink.
+#[inline(never)]
+fn decode<P: Piece, K: Sink>(
+    piece: &mut P,
+    body: &mut Reader,
+    out: &mut [f32],
+    ranges: &[Range<usize>],
+    sink: K,
+) -> Result<()> {
+    simd::widest!(simd => decode_on(simd, piece, body, out, ranges, sink))
+}
+
 #[inline(always)]
-fn decode<S: Simd, P: Piece>(
+fn decode_on<S: Simd, P: Piece, K: Sink>(
     simd: S,
     piece: &mut P,
     body: &mut Reader,
     out: &mut [f32],
     ranges: &[Range<usize>],
+    sink: K,
 ) -> Result<()> {
     for range in ranges {
-        piece.decode(simd, body, &mut out[range.clone()])?;
+        piece.decode(simd, body, &mut out[range.clone()], sink)?;
     }
     Ok(())
-}
-
-/// Writes a row to the entries from `from` on, as far as there are any.
-#[inline(always)]
-pub fn put<S: Simd>(out: &mut [f32], from: usize, row: f32x16<S>) {
-    let out = &mut out[from..];
-    if let Some(out) = out.first_chunk_mut() {
-        row.store_array(out);
-    } else {
-        for (x, v) in out.iter_mut().zip(row.to_array()) {
-            *x = v;
-        }
-    }
 }
 
 /// The weaker of two promises, which is what both pieces together keep.
@@ -299,43 +320,6 @@ fn weaker(a: Class, b: Class) -> Class {
     }
 }
 
-/// Entries of a vector that is zero elsewhere, written in about the order of the vector: zeros go a little ahead of them,
-/// so that an entry is set while its surroundings are in the first cache.
-pub struct Sparse<'a> {
-    out: &'a mut [f32],
-    /// What lies before is written.
-    known: usize,
-}
-
-impl<'a> Sparse<'a> {
-    const STEP: usize = 4096;
-
-    /// Nothing set yet.
-    pub fn new(out: &'a mut [f32]) -> Self {
-        Self { out, known: 0 }
-    }
-
-    /// Sets entry `i`, which must be one of the vector's.
-    #[inline(always)]
-    pub fn set(&mut self, i: usize, v: f32) {
-        if i >= self.known {
-            self.zeros((i + 1).next_multiple_of(Self::STEP).min(self.out.len()));
-        }
-        self.out[i] = v;
-    }
-
-    #[inline(never)]
-    fn zeros(&mut self, until: usize) {
-        self.out[self.known..until].fill(0.0);
-        self.known = until;
-    }
-
-    /// Sets what is left to zero.
-    pub fn finish(mut self) {
-        self.zeros(self.out.len());
-    }
-}
-
 /// The message of one piece, and what such a message says: for tests of pieces.
 #[cfg(test)]
 pub fn encoded<P: Piece>(piece: &mut P, x: &[f32], stream: &Stream) -> Writer {
@@ -347,7 +331,7 @@ pub fn encoded<P: Piece>(piece: &mut P, x: &[f32], stream: &Stream) -> Writer {
 /// See [`encoded`].
 #[cfg(test)]
 pub fn decoded<P: Piece>(piece: &mut P, bytes: &[u8], out: &mut [f32]) -> Result<()> {
-    simd::widest!(simd => piece.decode(simd, &mut Reader::new(bytes), out))
+    simd::widest!(simd => piece.decode(simd, &mut Reader::new(bytes), out, Overwrite))
 }
 
 #[cfg(test)]
