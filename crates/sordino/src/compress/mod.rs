@@ -147,6 +147,18 @@ pub struct Coding<'a> {
     pub shared: &'a Stream,
 }
 
+/// What runs two pieces of work, perhaps at once, and returns when both are done.
+pub type Both = fn(&mut (dyn FnMut() + Send), &mut (dyn FnMut() + Send));
+
+/// What a compressor may work with besides the thread that calls it. Bytes and bits do not depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hands {
+    /// How both halves are worked on.
+    pub both: Both,
+    /// Only vectors of at least so many entries are worth it.
+    pub least: usize,
+}
+
 /// Turns a vector into few bytes and those bytes into a vector.
 ///
 /// # Contract
@@ -203,6 +215,9 @@ pub trait Compressor: Send {
     fn parts(&self, layout: &Layout) -> u64 {
         layout.len() as u64
     }
+
+    /// Lends a second thread, once, before anything is coded. A code that looks at the whole vector at once has no use for it.
+    fn lend(&mut self, _hands: Hands) {}
 
     /// How many entries this compressor has cut down to the largest number of its format so far.
     fn saturated(&self) -> u64 {

@@ -6,7 +6,7 @@ use crate::base::simd::{ROW, Simd, SimdBase as _, f32x16};
 use crate::base::{Reader, Result};
 
 /// What a number that is read does to the entry that is there.
-pub trait Sink: Copy + Send {
+pub trait Sink: Copy + Send + Sync {
     /// Whether entries that nothing is said of stay as they are; else they become 0.
     const KEEPS: bool;
 

@@ -1,7 +1,7 @@
 //! What every [`Compressor`] must keep, on several layouts and inputs.
 
 use crate::base::{Layout, Reader, Role, State, Stream, Tensor, Use, Writer, flat};
-use crate::compress::{Class, Coding, Compressor, cut, nearest};
+use crate::compress::{Both, Class, Coding, Compressor, Hands, cut, nearest};
 
 /// Streams over which expectations are averaged.
 const ROUNDS: u64 = 300;
@@ -15,7 +15,7 @@ const UNWRITTEN: u32 = 0x7FA5_5A5A;
 /// Runs every check against fresh compressors from `make`.
 ///
 /// Checks, for each layout and input: the byte bound; the same bytes and the same vector again, also from a compressor
-/// with a history; what is added to a sum as it is decoded gives the bits of decoding and adding; the promise of the
+/// with a history; and from two hands, whichever is first; what is added to a sum as it is decoded gives the bits of decoding and adding; the promise of the
 /// declared class; given = said + kept up to one unit in the last place; damaged messages are errors or vectors; the laws of the linear face, of one phase or two; and chunks, where it may run on
 /// them: each keeps the promises, and cuts at seams change nothing.
 ///
@@ -27,6 +27,7 @@ pub fn suite(make: &dyn Fn() -> Box<dyn Compressor>) {
             let case = Case { name: format!("{kind} on {shape}"), layout: &layout, given: &given };
             case.coding(make);
             case.adding(make);
+            case.two_hands(make);
             case.class(make);
             case.damage(make);
             case.linear(make);
@@ -187,6 +188,40 @@ impl Case<'_> {
         let differs =
             sum.iter().zip(&wanted).position(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan()));
         assert!(differs.is_none(), "{}: adding {weight} times gives other bits in entry {differs:?}", self.name);
+    }
+
+    /// Whichever of the two is done first, what is written, read and refused is what one alone writes, reads and refuses.
+    fn two_hands(&self, make: &dyn Fn() -> Box<dyn Compressor>) {
+        let orders: [Both; 2] = [
+            |first, second| {
+                first();
+                second();
+            },
+            |first, second| {
+                second();
+                first();
+            },
+        ];
+        let mut alone = make();
+        let bytes = self.encode(&mut *alone, 0);
+        let mut damaged = vec![bytes[..bytes.len() / 2].to_vec()];
+        let mut stream = Stream::new(5, Use::Fault, 0, 0);
+        for _ in 0..bytes.len().min(16) {
+            let mut one = bytes.clone();
+            one[stream.below(bytes.len() as u64) as usize] ^= 1 << stream.below(8);
+            damaged.push(one);
+        }
+        for both in orders {
+            let mut two = make();
+            two.lend(Hands { both, least: 1 });
+            assert_eq!(self.encode(&mut *two, 0), bytes, "{}: two hands write other bytes", self.name);
+            for bytes in [&bytes].into_iter().chain(&damaged) {
+                let bits = |said: Option<Vec<f32>>| said.map(|x| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+                let (wanted, came) = (bits(self.decode(&mut *alone, bytes)), bits(self.decode(&mut *two, bytes)));
+                assert_eq!(came, wanted, "{}: two hands read something else", self.name);
+                self.added(&mut *two, bytes, 3.0, self.given);
+            }
+        }
     }
 
     fn class(&self, make: &dyn Fn() -> Box<dyn Compressor>) {
