@@ -20,7 +20,7 @@
 //! # Deviations from the paper
 //! None.
 
-use super::{Aggregator, Gathering};
+use super::{Aggregator, Gathering, Onto};
 use crate::base::{Result, flat};
 use crate::grammar::{Entry, Key};
 
@@ -67,6 +67,11 @@ impl Aggregator for Mean {
             flat::add(&mut self.sum, vector);
         }
         self.count += 1;
+    }
+
+    fn onto(&mut self, _: f32) -> Option<Onto<'_>> {
+        self.count += 1;
+        Some(if self.count == 1 { Onto::First(&mut self.sum) } else { Onto::More(&mut self.sum, 1.0) })
     }
 
     fn finish(&mut self, out: &mut [f32]) {

@@ -47,10 +47,19 @@ impl Gathering {
     }
 }
 
+/// A running sum, and what the next vector does to it.
+#[derive(Debug, PartialEq)]
+pub enum Onto<'a> {
+    /// The vector is the first: it overwrites what is there.
+    First(&'a mut [f32]),
+    /// So many times the vector is added.
+    More(&'a mut [f32], f32),
+}
+
 /// Makes one vector of many.
 ///
 /// # Contract
-/// `begin`, then `add` once per voice in the order of ranks or clients, then `finish`. Blind to order up to rounding
+/// `begin`, then `add` or `onto` once per voice in the order of ranks or clients, then `finish`. Blind to order up to rounding
 /// (the caller fixes the order, so results do not depend on arrivals), unless `blind_to_order` says otherwise.
 /// Unanimous in, unanimous out, times its `gain`, which is 1 for all but sums; what moves every vector moves the
 /// aggregate alike, times the same. One that goes on from its last aggregate (`remembers`) is unanimous once it has
@@ -63,6 +72,12 @@ pub trait Aggregator: Send {
 
     /// Takes one worker's vector; `weight` is its number of rows.
     fn add(&mut self, vector: &[f32], weight: f32);
+
+    /// Lends the running sum, where there is one, to whoever adds the next vector to it: the same bits as `add`, without the
+    /// vector. Where that fails half-way the aggregate is of no use; `begin` starts anew.
+    fn onto(&mut self, _weight: f32) -> Option<Onto<'_>> {
+        None
+    }
 
     /// Overwrites `out` with the aggregate.
     fn finish(&mut self, out: &mut [f32]);

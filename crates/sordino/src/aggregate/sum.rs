@@ -23,7 +23,7 @@
 //! # Deviations from the paper
 //! None.
 
-use super::{Aggregator, Gathering};
+use super::{Aggregator, Gathering, Onto};
 use crate::base::{Result, flat};
 use crate::grammar::{Entry, Key};
 
@@ -63,6 +63,11 @@ impl Aggregator for Sum {
         } else {
             flat::add(&mut self.total, vector);
         }
+    }
+
+    fn onto(&mut self, _: f32) -> Option<Onto<'_>> {
+        let first = std::mem::take(&mut self.empty);
+        Some(if first { Onto::First(&mut self.total) } else { Onto::More(&mut self.total, 1.0) })
     }
 
     fn finish(&mut self, out: &mut [f32]) {

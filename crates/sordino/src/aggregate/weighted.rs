@@ -20,7 +20,7 @@
 //! # Deviations from the paper
 //! None.
 
-use super::{Aggregator, Gathering};
+use super::{Aggregator, Gathering, Onto};
 use crate::base::{Result, flat};
 use crate::grammar::Entry;
 
@@ -50,6 +50,11 @@ impl Aggregator for Weighted {
     fn add(&mut self, vector: &[f32], weight: f32) {
         flat::add_scaled(&mut self.sum, weight, vector);
         self.weight += weight;
+    }
+
+    fn onto(&mut self, weight: f32) -> Option<Onto<'_>> {
+        self.weight += weight;
+        Some(Onto::More(&mut self.sum, weight))
     }
 
     fn finish(&mut self, out: &mut [f32]) {

@@ -52,6 +52,11 @@ pub fn narrowed<R>(most: Path, act: impl FnOnce() -> R) -> R {
     result
 }
 
+/// The widest path that kernels on this thread may take.
+pub fn most() -> Path {
+    MOST.get()
+}
+
 impl Path {
     fn of(level: Level) -> Self {
         match level {

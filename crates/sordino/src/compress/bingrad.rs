@@ -26,8 +26,7 @@
 //! one-pass mean instead of the converged (b₁ + b₋₁)/2 (within 0.2 % of it in error). The root of `pb` is exact.
 
 use super::digits::Bits;
-use super::scope::put;
-use super::{Class, Compressor, Piece, Pieces, Scope};
+use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{self, Bytes as _, Lanes, ROW, Select as _, Simd, SimdBase as _, f32x16, u32x16};
 use crate::base::{Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
@@ -198,7 +197,7 @@ impl Piece for BinGrad {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         let first = body.finite()?;
         let (down, up) = if self.kind == Kind::B { (first, body.finite()?) } else { (-first, first) };
         let (zero, down, turn) = (u32x16::splat(simd, 0), down.to_bits(), down.to_bits() ^ up.to_bits());
@@ -207,7 +206,7 @@ impl Piece for BinGrad {
             body,
             out.len(),
             #[inline(always)]
-            |from, codes| put(out, from, ((zero - codes) & turn ^ down).bitcast()),
+            |from, codes| sink.put(out, from, ((zero - codes) & turn ^ down).bitcast()),
         )
     }
 }

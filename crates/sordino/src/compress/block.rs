@@ -25,7 +25,8 @@
 //! under 64 entries travel whole beside larger ones.
 
 use super::scope::{SMALL, grain, kept_small};
-use super::{Class, Coding, Compressor, Linear};
+use super::sink::has_negative_zero;
+use super::{Add, Class, Coding, Compressor, Linear, Overwrite, Sink};
 use crate::base::{Error, Layout, Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
 
@@ -83,6 +84,20 @@ impl Block {
         })
     }
 
+    /// Reads a message; entries between the runs are left to whoever calls.
+    fn read(self, body: &mut Reader, layout: &Layout, out: &mut [f32], sink: impl Sink) -> Result<()> {
+        for (tensor, n, len) in self.lengths(layout) {
+            let start = body.varint()?;
+            if start >= n as u64 {
+                return Err(Error::decode(format!("a run starts at {start} in a tensor of {n} entries")));
+            }
+            for part in run(tensor, n, len, start as usize).parts_mut(out) {
+                sink.floats(body, part)?;
+            }
+        }
+        Ok(())
+    }
+
     fn runs(self, layout: &Layout, shared: &Stream) -> impl Iterator<Item = Run> {
         self.lengths(layout).enumerate().map(move |(i, (tensor, n, len))| {
             let start = if len == n { 0 } else { shared.part(i as u64).below(n as u64) as usize };
@@ -120,16 +135,22 @@ impl Compressor for Block {
 
     fn decode(&mut self, body: &mut Reader, layout: &Layout, out: &mut [f32]) -> Result<()> {
         out.fill(0.0);
-        for (tensor, n, len) in self.lengths(layout) {
-            let start = body.varint()?;
-            if start >= n as u64 {
-                return Err(Error::decode(format!("a run starts at {start} in a tensor of {n} entries")));
-            }
-            for part in run(tensor, n, len, start as usize).parts_mut(out) {
-                body.f32s(part)?;
-            }
+        self.read(body, layout, out, Overwrite)
+    }
+
+    fn add(
+        &mut self,
+        body: &mut Reader,
+        layout: &Layout,
+        weight: f32,
+        onto: &mut [f32],
+        spare: &mut Vec<f32>,
+    ) -> Result<()> {
+        // Entries between the runs say 0, which only turns −0 into 0.
+        if has_negative_zero(onto) {
+            return super::decode_and_add(self, body, layout, weight, onto, spare);
         }
-        Ok(())
+        self.read(body, layout, onto, Add(weight))
     }
 
     fn linear(&mut self) -> Option<&mut dyn Linear> {

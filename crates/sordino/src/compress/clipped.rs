@@ -23,7 +23,7 @@
 //! # Deviations from the paper
 //! The factor is smaller by 2⁻²³, so that rounding never lifts the norm above τ.
 
-use super::{Class, Coding, Compressor, Linear};
+use super::{Class, Coding, Compressor, Hands, Linear};
 use crate::base::{Former, Layout, Reader, Result, State, Writer, flat};
 use crate::grammar::{Entry, Key};
 
@@ -92,9 +92,24 @@ impl Compressor for Clipped {
         self.inner.decode(body, layout, out)
     }
 
+    fn add(
+        &mut self,
+        body: &mut Reader,
+        layout: &Layout,
+        weight: f32,
+        onto: &mut [f32],
+        spare: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.inner.add(body, layout, weight, onto, spare)
+    }
+
     fn linear(&mut self) -> Option<&mut dyn Linear> {
         self.inner.linear()?;
         Some(self)
+    }
+
+    fn lend(&mut self, hands: Hands) {
+        self.inner.lend(hands);
     }
 
     fn saturated(&self) -> u64 {

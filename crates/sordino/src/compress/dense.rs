@@ -19,7 +19,7 @@
 //! # Deviations from the paper
 //! None.
 
-use super::{Class, Coding, Compressor, Linear};
+use super::{Add, Class, Coding, Compressor, Linear, Sink as _};
 use crate::base::{Layout, Reader, Result, Writer};
 use crate::grammar::Entry;
 
@@ -47,6 +47,10 @@ impl Compressor for Dense {
 
     fn decode(&mut self, body: &mut Reader, _: &Layout, out: &mut [f32]) -> Result<()> {
         body.f32s(out)
+    }
+
+    fn add(&mut self, body: &mut Reader, _: &Layout, weight: f32, onto: &mut [f32], _: &mut Vec<f32>) -> Result<()> {
+        Add(weight).floats(body, onto)
     }
 
     fn linear(&mut self) -> Option<&mut dyn Linear> {

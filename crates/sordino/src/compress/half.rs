@@ -23,8 +23,7 @@
 //! # Deviations from the paper
 //! Overflow saturates; the standard rounds it to infinity.
 
-use super::scope::put;
-use super::{Class, Compressor, Piece, Pieces, Scope};
+use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{
     Bytes as _, ROW, Select as _, Simd, SimdBase as _, SimdCvtFloat as _, SimdNarrow as _, SimdWiden as _, f32x16,
     i32x16, row, u16x32, u32x16,
@@ -167,6 +166,7 @@ fn decode<S: Simd>(
     simd: S,
     halves: &[u8],
     out: &mut [f32],
+    sink: impl Sink,
     exponent: u32,
     from: impl Fn(u32x16<S>) -> f32x16<S>,
 ) -> bool {
@@ -176,15 +176,15 @@ fn decode<S: Simd>(
     for (bytes, out) in whole.iter().zip(outs) {
         let (low, high) = rows(simd, bytes);
         top = top.max(low & exponent).max(high & exponent);
-        put(out, 0, from(low));
-        put(out, ROW, from(high));
+        sink.put(out, 0, from(low));
+        sink.put(out, ROW, from(high));
     }
     let mut padded = [0; 2 * BOTH];
     padded[..rest.len()].copy_from_slice(rest);
     let (low, high) = rows(simd, &padded);
     top = top.max(low & exponent).max(high & exponent);
-    put(out_rest, 0, from(low));
-    put(out_rest, ROW.min(out_rest.len()), from(high));
+    sink.put(out_rest, 0, from(low));
+    sink.put(out_rest, ROW.min(out_rest.len()), from(high));
     top.reduce_max() == exponent
 }
 
@@ -224,13 +224,14 @@ impl Piece for Half {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         let halves = body.raw(2 * out.len())?;
         let infinite = match self.format {
             Format::Bf16 => decode(
                 simd,
                 halves,
                 out,
+                sink,
                 0x7F80,
                 #[inline(always)]
                 |h| from_bf16(h),
@@ -239,6 +240,7 @@ impl Piece for Half {
                 simd,
                 halves,
                 out,
+                sink,
                 0x7C00,
                 #[inline(always)]
                 |h| from_f16(h),

@@ -14,6 +14,7 @@ mod qsgd;
 mod randk;
 mod scope;
 mod sign;
+mod sink;
 mod span;
 mod terngrad;
 mod topk;
@@ -31,11 +32,12 @@ pub use qsgd::{Norm, Qsgd};
 pub use randk::RandK;
 pub use scope::{Piece, Pieces, Scope};
 pub use sign::Sign;
+pub use sink::{Add, Overwrite, Sink};
 pub use span::Span;
 pub use terngrad::TernGrad;
 pub use topk::TopK;
 
-use crate::base::{Former, Layout, Reader, Result, State, Stream, Writer};
+use crate::base::{Former, Layout, Reader, Result, State, Stream, Writer, flat};
 use crate::grammar::{self, Element, Entry, Key, Listing};
 
 /// Every element of the axis, in alphabetical order.
@@ -145,6 +147,18 @@ pub struct Coding<'a> {
     pub shared: &'a Stream,
 }
 
+/// What runs two pieces of work, perhaps at once, and returns when both are done.
+pub type Both = fn(&mut (dyn FnMut() + Send), &mut (dyn FnMut() + Send));
+
+/// What a compressor may work with besides the thread that calls it. Bytes and bits do not depend on it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hands {
+    /// How both halves are worked on.
+    pub both: Both,
+    /// Only vectors of at least so many entries are worth it.
+    pub least: usize,
+}
+
 /// Turns a vector into few bytes and those bytes into a vector.
 ///
 /// # Contract
@@ -152,7 +166,8 @@ pub struct Coding<'a> {
 /// deterministic given its streams. `given` has `layout.len()` entries, all finite (callers check). `decode` reads a
 /// body that may come from anywhere: it fills `out` entirely or returns a decode error, never panics, never allocates
 /// by a number it read, and is what *said* means: sender and receivers get the same bits. A decoder needs nothing but
-/// the bytes, the layout and its own settings: not the sender's stream.
+/// the bytes, the layout and its own settings: not the sender's stream. `add` gives the bits of decoding and adding, and
+/// the same errors; after an error some of a body may have been added, so a sum that met one is of no use.
 pub trait Compressor: Send {
     /// What is promised on vectors of this layout.
     fn class(&self, layout: &Layout) -> Class;
@@ -165,6 +180,19 @@ pub trait Compressor: Send {
 
     /// Reads the body of a message into `out`.
     fn decode(&mut self, body: &mut Reader, layout: &Layout, out: &mut [f32]) -> Result<()>;
+
+    /// onto ← onto + weight · what the body of a message says, for a finite weight of at least 0. `spare` is room for a
+    /// vector, which only a code that cannot add while it decodes makes use of.
+    fn add(
+        &mut self,
+        body: &mut Reader,
+        layout: &Layout,
+        weight: f32,
+        onto: &mut [f32],
+        spare: &mut Vec<f32>,
+    ) -> Result<()> {
+        decode_and_add(self, body, layout, weight, onto, spare)
+    }
 
     /// The linear face, where coding commutes with adding up; what all-reduce needs.
     fn linear(&mut self) -> Option<&mut dyn Linear> {
@@ -188,6 +216,9 @@ pub trait Compressor: Send {
         layout.len() as u64
     }
 
+    /// Lends a second thread, once, before anything is coded. A code that looks at the whole vector at once has no use for it.
+    fn lend(&mut self, _hands: Hands) {}
+
     /// How many entries this compressor has cut down to the largest number of its format so far.
     fn saturated(&self) -> u64 {
         0
@@ -210,6 +241,21 @@ pub trait Compressor: Send {
     fn deal(&self, former: &Former) -> Result<State> {
         former.same_but(&[])
     }
+}
+
+/// What `add` does where nothing better is known.
+fn decode_and_add<C: Compressor + ?Sized>(
+    code: &mut C,
+    body: &mut Reader,
+    layout: &Layout,
+    weight: f32,
+    onto: &mut [f32],
+    spare: &mut Vec<f32>,
+) -> Result<()> {
+    spare.resize(layout.len(), 0.0);
+    code.decode(body, layout, spare)?;
+    flat::add_scaled(onto, weight, spare);
+    Ok(())
 }
 
 /// The linear face of a compressor: project, add up, lift equals the operation on the sum.

@@ -22,8 +22,7 @@
 //! entry goes down to 2¹²⁷ deterministically.
 
 use super::digits::Bits;
-use super::scope::put;
-use super::{Class, Compressor, Piece, Pieces, Scope};
+use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{
     Bytes as _, ROW, Select as _, Simd, SimdBase as _, SimdCvtFloat as _, f32x16, i32x16, row, u32x16,
 };
@@ -74,7 +73,7 @@ impl Piece for Natural {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         let exponents = body.raw(out.len())?;
         let mut top = u32x16::splat(simd, 0);
         Bits(1).read(
@@ -89,7 +88,7 @@ impl Piece for Natural {
                 }
                 let row = u32x16::load_array(simd, row);
                 top = top.max(row);
-                put(out, from, (row << 23 | codes << 31).bitcast());
+                sink.put(out, from, (row << 23 | codes << 31).bitcast());
             },
         )?;
         if top.reduce_max() == 255 {

@@ -31,8 +31,7 @@ mod levels;
 
 use self::levels::Search;
 use super::digits::{Digits, Fives, Nines, Threes};
-use super::scope::put;
-use super::{Class, Compressor, Piece, Pieces, Scope};
+use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{Simd, SimdBase as _, Table, f32x16, tally, u32x16};
 use crate::base::{Error, Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
@@ -105,10 +104,11 @@ impl Orq {
     }
 
     #[inline(always)]
-    fn read<V: Simd, const S: usize, const SHIFT: u32, const PER: usize, const BYTES: usize>(
+    fn read<V: Simd, K: Sink, const S: usize, const SHIFT: u32, const PER: usize, const BYTES: usize>(
         simd: V,
         body: &mut Reader,
         out: &mut [f32],
+        sink: K,
     ) -> Result<()> {
         let mut levels = [0.0; S];
         for level in &mut levels {
@@ -121,7 +121,7 @@ impl Orq {
             out.len(),
             #[inline(always)]
             |from, digits| {
-                put(out, from, table.at(digits));
+                sink.put(out, from, table.at(digits));
             },
         )
     }
@@ -151,11 +151,11 @@ impl Piece for Orq {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         match self.levels {
-            3 => Self::read::<_, 3, 1, 5, 1>(simd, body, out),
-            5 => Self::read::<_, 5, 2, 10, 3>(simd, body, out),
-            _ => Self::read::<_, 9, 3, 5, 2>(simd, body, out),
+            3 => Self::read::<_, _, 3, 1, 5, 1>(simd, body, out, sink),
+            5 => Self::read::<_, _, 5, 2, 10, 3>(simd, body, out, sink),
+            _ => Self::read::<_, _, 9, 3, 5, 2>(simd, body, out, sink),
         }
     }
 }

@@ -25,8 +25,7 @@
 //! theorem's norm is `l2`. A norm beyond f32 is replaced by the largest f32, which still covers every entry.
 
 use super::digits::{self, Bits};
-use super::scope::put;
-use super::{Class, Compressor, Piece, Pieces, Scope};
+use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{
     self, Bytes as _, Simd, SimdBase as _, SimdCvtFloat as _, SimdCvtTruncate as _, f32x16, i32x16, tally, u32x16,
 };
@@ -125,7 +124,7 @@ impl Piece for Qsgd {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         let gap = body.finite()? / self.levels as f32;
         let sign = self.width() - 1;
         let mut top = i32x16::splat(simd, 0);
@@ -139,7 +138,7 @@ impl Piece for Qsgd {
                 let k: i32x16<S> = (codes & ((1 << sign) - 1)).bitcast();
                 top = top.max(k);
                 let magnitudes: u32x16<S> = (f32x16::float_from(k) * gap).bitcast();
-                put(out, from, (magnitudes ^ codes >> sign << 31).bitcast());
+                sink.put(out, from, (magnitudes ^ codes >> sign << 31).bitcast());
             },
         )?;
         let top = top.reduce_max() as u32;

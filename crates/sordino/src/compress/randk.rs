@@ -25,8 +25,8 @@
 //! # Deviations from the paper
 //! None. (SAEF's `GSpar` keeps each entry with probability `ratio` instead, so that its k varies.)
 
-use super::scope::Sparse;
-use super::{Class, Compressor, Piece, Pieces, Scope};
+use super::sink::Sparse;
+use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::Simd;
 use crate::base::{Reader, Result, Stream, Use, Writer};
 use crate::grammar::{Entry, Key};
@@ -123,13 +123,13 @@ impl Piece for RandK {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(&mut self, _: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn decode<S: Simd, K: Sink>(&mut self, _: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         let key = body.u64()?;
         let (quads, _) = body.raw(4 * self.kept(out.len()))?.as_chunks::<4>();
         let n = out.len();
-        let mut sparse = Sparse::new(out);
+        let mut sparse = Sparse::new(out, sink);
         for (quad, i) in quads.iter().zip(self.draw(n, key)) {
-            sparse.set(*i as usize, f32::from_le_bytes(*quad));
+            sparse.put(*i as usize, f32::from_le_bytes(*quad));
         }
         sparse.finish();
         Ok(())

@@ -1,12 +1,14 @@
 //! Over what a compressor takes its scales, selections and levels: a tensor, the model, or buckets.
 //!
 //! Most codecs look at one piece of the vector at a time. A leaf writes that as a [`Piece`]; [`Pieces`] cuts the
-//! vector, keeps small tensors dense and strings the bodies together.
+//! vector, keeps small tensors dense and strings the bodies together. Where a second thread is lent, it takes the later
+//! half of the pieces of a long vector; a vector that is one piece, as all of it is under `scope=model`, has one thread.
 
 use std::ops::Range;
 
-use super::{Class, Coding, Compressor};
-use crate::base::simd::{self, Simd, SimdBase as _, f32x16};
+use super::sink::{Add, Overwrite, Sink, has_negative_zero};
+use super::{Class, Coding, Compressor, Hands};
+use crate::base::simd::{self, Simd};
 use crate::base::{Error, Layout, Reader, Result, Stream, Writer};
 use crate::grammar::Args;
 
@@ -53,20 +55,23 @@ impl Scope {
 /// A codec of one piece.
 ///
 /// # Contract
-/// As for [`Compressor`], on `x.len()` entries of one piece: at most `bound(n)` bytes, deterministic given the stream,
-/// decoding fills `out` or returns an error. Both are kernels: `#[inline(always)]`, the same bits on every path.
-pub trait Piece: Send {
+/// As for [`Compressor`], on `x.len()` entries of one piece: `bound(n)` bytes, no more and no less, so that what follows is
+/// found without reading it; deterministic given the stream,
+/// decoding gives every entry of `out` to the sink once, in any order, or returns an error; entries that a selection
+/// leaves out may be left alone where the sink keeps them. Both are kernels: `#[inline(always)]`, the same bits on every
+/// path.
+pub trait Piece: Send + Clone {
     /// What is promised on a piece of `n` entries.
     fn class(&self, n: usize) -> Class;
 
-    /// The most bytes for `n` entries.
+    /// The bytes of `n` entries.
     fn bound(&self, n: usize) -> usize;
 
     /// Appends the body of one piece.
     fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer);
 
     /// Reads one piece.
-    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()>;
+    fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()>;
 
     /// As [`Compressor::saturated`].
     fn saturated(&self) -> u64 {
@@ -90,6 +95,28 @@ pub struct Pieces<P> {
     scope: Scope,
     plan: Option<(Layout, Plan)>,
     together: Vec<f32>,
+    other: Option<Other<P>>,
+}
+
+/// What codes the later half of a long vector, on a thread that is lent.
+struct Other<P> {
+    hands: Hands,
+    piece: P,
+    out: Writer,
+}
+
+impl<P> Other<P> {
+    /// Two shares of ranges with about as many entries each, if that is enough for two.
+    fn shares<'r>(&self, ranges: &'r [Range<usize>]) -> Option<[&'r [Range<usize>]; 2]> {
+        let (all, mut near) = (ranges.iter().map(Range::len).sum::<usize>(), 0);
+        let taken = ranges.iter().take_while(|range| {
+            let takes = 2 * near + range.len() <= all;
+            near += if takes { range.len() } else { 0 };
+            takes
+        });
+        let (first, second) = ranges.split_at(taken.count());
+        (2 * near.min(all - near) >= self.hands.least.max(2)).then_some([first, second])
+    }
 }
 
 /// Which ranges travel dense and which are coded, in the order of the vector.
@@ -100,7 +127,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(layout: &Layout, scope: Scope) -> Self {
+    fn new(layout: &Layout, scope: Scope, by_entry: bool) -> Self {
         let keep_small = kept_small(layout);
         let mut plan = Self::default();
         for (tensor, range) in layout.tensors().filter(|(_, r)| !r.is_empty()) {
@@ -119,7 +146,26 @@ impl Plan {
                 },
             }
         }
+        if by_entry {
+            plan.halve();
+        }
         plan
+    }
+
+    /// Cuts in the middle, where cuts are free, so that two threads have a share each.
+    fn halve(&mut self) {
+        const STEP: usize = 1024;
+        let mut before = self.coded_len() / 2;
+        let middle = self.coded.iter().position(|range| {
+            let inside = before < range.len();
+            before -= if inside { 0 } else { range.len() };
+            inside
+        });
+        if let (Some(i), 1..) = (middle, before / STEP) {
+            let Range { start, end } = self.coded[i];
+            let cut = start + before / STEP * STEP;
+            self.coded.splice(i..=i, [start..cut, cut..end]);
+        }
     }
 
     fn dense_len(&self) -> usize {
@@ -134,21 +180,25 @@ impl Plan {
 impl<P: Piece> Pieces<P> {
     /// `piece` applied with `scope`.
     pub fn new(piece: P, scope: Scope) -> Self {
-        Self { piece, scope, plan: None, together: Vec::new() }
+        Self { piece, scope, plan: None, together: Vec::new(), other: None }
+    }
+
+    fn anew(&self, layout: &Layout) -> Plan {
+        Plan::new(layout, self.scope, self.piece.by_entry())
     }
 
     /// The plan for `layout`, taken out so that the codec can be used beside it.
     fn plan(&mut self, layout: &Layout) -> Plan {
         match self.plan.take() {
             Some((of, plan)) if of == *layout => plan,
-            _ => Plan::new(layout, self.scope),
+            _ => self.anew(layout),
         }
     }
 }
 
 impl<P: Piece> Compressor for Pieces<P> {
     fn class(&self, layout: &Layout) -> Class {
-        let plan = Plan::new(layout, self.scope);
+        let plan = self.anew(layout);
         let whole = [plan.coded_len()];
         let lengths: Vec<usize> = match self.scope {
             Scope::Model => whole.into(),
@@ -159,7 +209,7 @@ impl<P: Piece> Compressor for Pieces<P> {
     }
 
     fn bound(&self, layout: &Layout) -> usize {
-        let plan = Plan::new(layout, self.scope);
+        let plan = self.anew(layout);
         let coded = match self.scope {
             Scope::Model if plan.coded.is_empty() => 0,
             Scope::Model => self.piece.bound(plan.coded_len()),
@@ -173,7 +223,7 @@ impl<P: Piece> Compressor for Pieces<P> {
         for range in &plan.dense {
             out.f32s(&given[range.clone()]);
         }
-        let Self { piece, together, .. } = self;
+        let Self { piece, together, other, .. } = self;
         let mut from = (given, plan.coded.as_slice());
         let whole = 0..plan.coded_len();
         if self.scope == Scope::Model && plan.coded.len() > 1 {
@@ -183,20 +233,47 @@ impl<P: Piece> Compressor for Pieces<P> {
             }
             from = (together, std::slice::from_ref(&whole));
         }
-        simd::widest!(simd => encode(simd, piece, from, at.stream, out));
+        let (given, ranges) = from;
+        match other.as_mut().and_then(|other| Some((other.shares(ranges)?, other))) {
+            None => encode(piece, from, at.stream, out),
+            Some(([first, second], Other { hands, piece: twin, out: rest })) => {
+                let later = at.stream.from_part(first.len() as u64);
+                rest.clear();
+                let mut early_half = || encode(piece, (given, first), at.stream, out);
+                let mut later_half = || encode(twin, (given, second), &later, rest);
+                (hands.both)(&mut early_half, &mut later_half);
+                out.raw(rest.bytes());
+            }
+        }
         self.plan = Some((at.layout.clone(), plan));
         Ok(())
     }
 
     fn decode(&mut self, body: &mut Reader, layout: &Layout, out: &mut [f32]) -> Result<()> {
-        let plan = self.plan(layout);
-        let read = self.read(&plan, body, out);
-        self.plan = Some((layout.clone(), plan));
-        read
+        self.read(body, layout, out, Overwrite)
+    }
+
+    fn add(
+        &mut self,
+        body: &mut Reader,
+        layout: &Layout,
+        weight: f32,
+        onto: &mut [f32],
+        spare: &mut Vec<f32>,
+    ) -> Result<()> {
+        // Entries that are left out say 0, which only turns −0 into 0: a sum without one is left alone there.
+        if self.piece.selects() && has_negative_zero(onto) {
+            return super::decode_and_add(self, body, layout, weight, onto, spare);
+        }
+        self.read(body, layout, onto, Add(weight))
+    }
+
+    fn lend(&mut self, hands: Hands) {
+        self.other = Some(Other { hands, piece: self.piece.clone(), out: Writer::new() });
     }
 
     fn saturated(&self) -> u64 {
-        self.piece.saturated()
+        self.piece.saturated() + self.other.as_ref().map_or(0, |other| other.piece.saturated())
     }
 
     fn grain(&self, layout: &Layout) -> Option<usize> {
@@ -219,35 +296,61 @@ impl<P: Piece> Compressor for Pieces<P> {
     }
 
     fn parts(&self, layout: &Layout) -> u64 {
-        let ranges = Plan::new(layout, self.scope).coded.len() as u64;
+        let ranges = self.anew(layout).coded.len() as u64;
         if self.scope == Scope::Model { ranges.min(1) } else { ranges }
     }
 }
 
 impl<P: Piece> Pieces<P> {
-    fn read(&mut self, plan: &Plan, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn read<K: Sink>(&mut self, body: &mut Reader, layout: &Layout, out: &mut [f32], sink: K) -> Result<()> {
+        let plan = self.plan(layout);
+        let read = self.read_by(&plan, body, out, sink);
+        self.plan = Some((layout.clone(), plan));
+        read
+    }
+
+    fn read_by<K: Sink>(&mut self, plan: &Plan, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         for range in &plan.dense {
-            body.f32s(&mut out[range.clone()])?;
+            sink.floats(body, &mut out[range.clone()])?;
         }
-        let Self { piece, together, .. } = self;
+        let Self { piece, together, other, .. } = self;
         if self.scope != Scope::Model || plan.coded.len() < 2 {
-            return simd::widest!(simd => decode(simd, piece, body, out, &plan.coded));
+            let shares = other.as_mut().and_then(|other| Some((other.shares(&plan.coded)?, other)));
+            let Some(([first, second], Other { hands, piece: twin, .. })) = shares else {
+                return decode(piece, body, (out, 0), &plan.coded, sink);
+            };
+            let mut part = |ranges: &[Range<usize>]| -> Result<Reader> {
+                Ok(Reader::new(body.raw(ranges.iter().map(|r| piece.bound(r.len())).sum())?))
+            };
+            let (mut near, mut far) = (part(first)?, part(second)?);
+            let from = second[0].start;
+            let (low, high) = out.split_at_mut(from);
+            let (mut one, mut two) = (Ok(()), Ok(()));
+            let mut early_half = || one = decode(piece, &mut near, (low, 0), first, sink);
+            let mut later_half = || two = decode(twin, &mut far, (high, from), second, sink);
+            (hands.both)(&mut early_half, &mut later_half);
+            return one.and(two).and(near.done()).and(far.done());
         }
         together.resize(plan.coded_len(), 0.0);
         let whole = 0..together.len();
-        simd::widest!(simd => decode(simd, piece, body, together, std::slice::from_ref(&whole)))?;
+        decode(piece, body, (together, 0), std::slice::from_ref(&whole), Overwrite)?;
         let mut from = 0;
         for range in &plan.coded {
-            out[range.clone()].copy_from_slice(&together[from..from + range.len()]);
+            sink.all(&mut out[range.clone()], &together[from..from + range.len()]);
             from += range.len();
         }
         Ok(())
     }
 }
 
-/// Every piece of a vector, one after another.
+/// Every piece of a vector, one after another. A function by itself, so that an encoder is compiled once.
+#[inline(never)]
+fn encode<P: Piece>(piece: &mut P, from: (&[f32], &[Range<usize>]), stream: &Stream, out: &mut Writer) {
+    simd::widest!(simd => encode_on(simd, piece, from, stream, out));
+}
+
 #[inline(always)]
-fn encode<S: Simd, P: Piece>(
+fn encode_on<S: Simd, P: Piece>(
     simd: S,
     piece: &mut P,
     (given, ranges): (&[f32], &[Range<usize>]),
@@ -259,32 +362,31 @@ fn encode<S: Simd, P: Piece>(
     }
 }
 
-/// As [`encode`], back.
+/// As [`encode`], back, to the entries from a given one on: once a sink.
+#[inline(never)]
+fn decode<P: Piece, K: Sink>(
+    piece: &mut P,
+    body: &mut Reader,
+    out: (&mut [f32], usize),
+    ranges: &[Range<usize>],
+    sink: K,
+) -> Result<()> {
+    simd::widest!(simd => decode_on(simd, piece, body, out, ranges, sink))
+}
+
 #[inline(always)]
-fn decode<S: Simd, P: Piece>(
+fn decode_on<S: Simd, P: Piece, K: Sink>(
     simd: S,
     piece: &mut P,
     body: &mut Reader,
-    out: &mut [f32],
+    (out, from): (&mut [f32], usize),
     ranges: &[Range<usize>],
+    sink: K,
 ) -> Result<()> {
     for range in ranges {
-        piece.decode(simd, body, &mut out[range.clone()])?;
+        piece.decode(simd, body, &mut out[range.start - from..range.end - from], sink)?;
     }
     Ok(())
-}
-
-/// Writes a row to the entries from `from` on, as far as there are any.
-#[inline(always)]
-pub fn put<S: Simd>(out: &mut [f32], from: usize, row: f32x16<S>) {
-    let out = &mut out[from..];
-    if let Some(out) = out.first_chunk_mut() {
-        row.store_array(out);
-    } else {
-        for (x, v) in out.iter_mut().zip(row.to_array()) {
-            *x = v;
-        }
-    }
 }
 
 /// The weaker of two promises, which is what both pieces together keep.
@@ -299,43 +401,6 @@ fn weaker(a: Class, b: Class) -> Class {
     }
 }
 
-/// Entries of a vector that is zero elsewhere, written in about the order of the vector: zeros go a little ahead of them,
-/// so that an entry is set while its surroundings are in the first cache.
-pub struct Sparse<'a> {
-    out: &'a mut [f32],
-    /// What lies before is written.
-    known: usize,
-}
-
-impl<'a> Sparse<'a> {
-    const STEP: usize = 4096;
-
-    /// Nothing set yet.
-    pub fn new(out: &'a mut [f32]) -> Self {
-        Self { out, known: 0 }
-    }
-
-    /// Sets entry `i`, which must be one of the vector's.
-    #[inline(always)]
-    pub fn set(&mut self, i: usize, v: f32) {
-        if i >= self.known {
-            self.zeros((i + 1).next_multiple_of(Self::STEP).min(self.out.len()));
-        }
-        self.out[i] = v;
-    }
-
-    #[inline(never)]
-    fn zeros(&mut self, until: usize) {
-        self.out[self.known..until].fill(0.0);
-        self.known = until;
-    }
-
-    /// Sets what is left to zero.
-    pub fn finish(mut self) {
-        self.zeros(self.out.len());
-    }
-}
-
 /// The message of one piece, and what such a message says: for tests of pieces.
 #[cfg(test)]
 pub fn encoded<P: Piece>(piece: &mut P, x: &[f32], stream: &Stream) -> Writer {
@@ -347,7 +412,7 @@ pub fn encoded<P: Piece>(piece: &mut P, x: &[f32], stream: &Stream) -> Writer {
 /// See [`encoded`].
 #[cfg(test)]
 pub fn decoded<P: Piece>(piece: &mut P, bytes: &[u8], out: &mut [f32]) -> Result<()> {
-    simd::widest!(simd => piece.decode(simd, &mut Reader::new(bytes), out))
+    simd::widest!(simd => piece.decode(simd, &mut Reader::new(bytes), out, Overwrite))
 }
 
 #[cfg(test)]
@@ -362,10 +427,10 @@ mod tests {
             Tensor::new("b", &[10], Role::Bias),
             Tensor::new("c", &[64], Role::Weight),
         ]);
-        let plan = Plan::new(&layout, Scope::Bucket(64));
+        let plan = Plan::new(&layout, Scope::Bucket(64), false);
         assert_eq!(plan.coded, [0..64, 64..100, 110..174]);
         assert_eq!(plan.dense, std::slice::from_ref(&(100..110)));
-        assert_eq!(Plan::new(&layout, Scope::Model).coded, [0..100, 110..174]);
-        assert_eq!(Plan::new(&Layout::vector(4), Scope::Tensor).coded, std::slice::from_ref(&(0..4)));
+        assert_eq!(Plan::new(&layout, Scope::Model, false).coded, [0..100, 110..174]);
+        assert_eq!(Plan::new(&Layout::vector(4), Scope::Tensor, false).coded, std::slice::from_ref(&(0..4)));
     }
 }

@@ -25,8 +25,7 @@
 //! sign(0) = + (the code of SAEF sends 0 as 0, which is a third value).
 
 use super::digits::Bits;
-use super::scope::put;
-use super::{Class, Compressor, Piece, Pieces, Scope};
+use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{Bytes as _, Lanes, Simd, SimdBase as _};
 use crate::base::{Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
@@ -74,14 +73,14 @@ impl Piece for Sign {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         let scale = body.finite()?.to_bits();
         Bits(1).read(
             simd,
             body,
             out.len(),
             #[inline(always)]
-            |from, codes| put(out, from, (codes << 31 ^ scale).bitcast()),
+            |from, codes| sink.put(out, from, (codes << 31 ^ scale).bitcast()),
         )
     }
 }

@@ -26,8 +26,7 @@
 //! default and named `sigmas`, since `clip` is the axis's norm clip.
 
 use super::digits::Threes;
-use super::scope::put;
-use super::{Class, Compressor, Piece, Pieces, Scope};
+use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{self, Bytes as _, Simd, SimdBase as _, SimdCvtFloat as _, f32x16, i32x16, tally, u32x16};
 use crate::base::{Reader, Result, Stream, Writer};
 use crate::grammar::{Entry, Key};
@@ -102,7 +101,7 @@ impl Piece for TernGrad {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(&mut self, simd: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         let scale = body.finite()?;
         Threes::read(
             simd,
@@ -111,7 +110,7 @@ impl Piece for TernGrad {
             #[inline(always)]
             |from, digits| {
                 let signs: i32x16<S> = digits.bitcast();
-                put(out, from, f32x16::float_from(signs - 1) * scale);
+                sink.put(out, from, f32x16::float_from(signs - 1) * scale);
             },
         )
     }

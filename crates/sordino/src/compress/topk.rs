@@ -22,8 +22,8 @@
 //! # Deviations from the paper
 //! None.
 
-use super::scope::Sparse;
-use super::{Class, Compressor, Piece, Pieces, Scope};
+use super::sink::Sparse;
+use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{self, Bytes as _, Simd, SimdBase as _, i32x16};
 use crate::base::{Error, Reader, Result, Stream, Writer, wire};
 use crate::grammar::{Entry, Key};
@@ -148,21 +148,24 @@ impl Piece for TopK {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(&mut self, _: S, body: &mut Reader, out: &mut [f32]) -> Result<()> {
+    fn decode<S: Simd, K: Sink>(&mut self, _: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
         let n = out.len();
         let k = self.kept(n);
         let values = body.raw(4 * k)?;
         let (values, _) = values.as_chunks::<4>();
-        let mut sparse = Sparse::new(out);
+        let (mut sparse, mut least) = (Sparse::new(out, sink), 0);
         body.packed(
             wire::bits_for(n),
             k,
             #[inline(always)]
             |i, index| {
-                if index as usize >= n {
-                    return Err(Error::decode(format!("index {index} is outside a tensor of {n} entries")));
+                if index < least || index as usize >= n {
+                    return Err(Error::decode(format!(
+                        "index {index} is not one of entries {least} to {n}: indices ascend, within the tensor"
+                    )));
                 }
-                sparse.set(index as usize, f32::from_le_bytes(values[i]));
+                least = index + 1;
+                sparse.put(index as usize, f32::from_le_bytes(values[i]));
                 Ok(())
             },
         )?;

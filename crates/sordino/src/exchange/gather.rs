@@ -34,7 +34,8 @@ pub struct Gather {
     out: Writer,
     said: Vec<f32>,
     heard: Vec<u8>,
-    decoded: Vec<f32>,
+    /// Room for a voice's vector, where it is not added up as it comes.
+    spare: Vec<f32>,
 }
 
 impl Default for Gather {
@@ -52,7 +53,7 @@ impl Gather {
             out: Writer::new(),
             said: Vec::new(),
             heard: Vec::new(),
-            decoded: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -92,24 +93,24 @@ impl Exchange for Gather {
     fn finish(&mut self, talk: &mut Talk, _: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
         let (chunks, tag) = (self.chunks(talk), talk.across());
         let mut flags = talk.frame.flags;
-        self.decoded.resize(agreed.len(), 0.0);
         talk.aggregator.begin(&talk.gathering(agreed.len()))?;
+        let (frame, heard) = (talk.frame, &mut self.heard);
         for from in 0..talk.port.size() {
             if from == talk.port.rank() {
                 talk.aggregator.add(&self.said, talk.weight(from));
                 continue;
             }
-            for piece in chunks.of(0) {
-                talk.port.receive(from, &tag, &mut self.heard)?;
-                let (mut body, sent_flags) = piece.open(talk.frame, from, piece.up, &self.heard)?;
-                let decoded = &mut self.decoded[piece.range.clone()];
-                talk.compressor.decode(&mut body, &piece.layout, decoded)?;
-                body.done()?;
-                if from == 0 {
-                    flags = sent_flags;
+            talk.hear(from, agreed.len(), &mut self.spare, |ear| {
+                for piece in chunks.of(0) {
+                    ear.port.receive(from, &tag, heard)?;
+                    let (body, sent) = piece.open(frame, from, piece.up, heard)?;
+                    ear.take(body, &piece.layout, piece.range.clone())?;
+                    if from == 0 {
+                        flags = sent;
+                    }
                 }
-            }
-            talk.aggregator.add(&self.decoded, talk.weight(from));
+                Ok(())
+            })?;
         }
         talk.aggregator.finish(agreed);
         self.chunks = Some(chunks);

@@ -19,8 +19,10 @@ pub use reduce::{Average, Reduce, broadcast, everybodys};
 pub use star::{Star, invite, report_beside};
 pub use two_phase::TwoPhase;
 
-use crate::aggregate::{Aggregator, Gathering};
-use crate::base::{Error, Former, Kind, Layout, Purpose, Result, State, Stream, Use, flat};
+use std::ops::Range;
+
+use crate::aggregate::{Aggregator, Gathering, Onto};
+use crate::base::{Error, Former, Kind, Layout, Purpose, Reader, Result, State, Stream, Use, flat};
 use crate::compress::Compressor;
 use crate::fabric::{Port, Tag, Way};
 use crate::grammar::{self, Element, Entry, Key};
@@ -90,8 +92,51 @@ impl Talk<'_> {
         )
     }
 
+    /// Tells the aggregator a voice's vector of `len` entries, as `listen` hears it: added to the running sum as it is
+    /// decoded, where the aggregator has one, else decoded into a vector first. `spare` is room for that.
+    fn hear(
+        &mut self,
+        voice: usize,
+        len: usize,
+        spare: &mut Vec<f32>,
+        listen: impl FnOnce(&mut Ear) -> Result<()>,
+    ) -> Result<()> {
+        let weight = self.weight(voice);
+        let (port, compressor) = (&mut *self.port, &mut *self.compressor);
+        if let Some(onto) = self.aggregator.onto(weight) {
+            return listen(&mut Ear { port, compressor, onto, spare });
+        }
+        let mut vector = std::mem::take(spare);
+        vector.resize(len, 0.0);
+        listen(&mut Ear { port, compressor, onto: Onto::First(&mut vector), spare })?;
+        self.aggregator.add(&vector, weight);
+        *spare = vector;
+        Ok(())
+    }
+
     fn gathering(&self, len: usize) -> Gathering {
         Gathering { len, voices: self.voices.len(), expected: self.expected, seed: self.seed, round: self.frame.round }
+    }
+}
+
+/// Whoever listens to one voice, whose vector may come in pieces.
+struct Ear<'a> {
+    port: &'a mut dyn Port,
+    compressor: &'a mut dyn Compressor,
+    onto: Onto<'a>,
+    spare: &'a mut Vec<f32>,
+}
+
+impl Ear<'_> {
+    /// Takes in what a message says of entries `range`, whose layout this is.
+    fn take(&mut self, mut body: Reader, layout: &Layout, range: Range<usize>) -> Result<()> {
+        match &mut self.onto {
+            Onto::First(sum) => self.compressor.decode(&mut body, layout, &mut sum[range])?,
+            Onto::More(sum, weight) => {
+                self.compressor.add(&mut body, layout, *weight, &mut sum[range], self.spare)?;
+            }
+        }
+        body.done()
     }
 }
 

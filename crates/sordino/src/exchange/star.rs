@@ -45,7 +45,9 @@ pub struct Star {
     own: VecDeque<Vec<u8>>,
     spare: Vec<Vec<u8>>,
     heard: Vec<u8>,
-    decoded: Vec<f32>,
+    /// Room for a voice's vector, where it is not added up as it comes.
+    voice: Vec<f32>,
+    mean: Vec<f32>,
     /// What the server has told before it was asked for.
     told: Option<Vec<f32>>,
 }
@@ -60,7 +62,8 @@ impl Star {
             own: VecDeque::new(),
             spare: Vec::new(),
             heard: Vec::new(),
-            decoded: Vec::new(),
+            voice: Vec::new(),
+            mean: Vec::new(),
             told: None,
         }
     }
@@ -68,8 +71,8 @@ impl Star {
     /// The server's part: hear everybody, aggregate, compress, tell everybody.
     fn serve(&mut self, talk: &mut Talk, agreed: &mut [f32]) -> Result<()> {
         let up = talk.up();
-        self.decoded.resize(agreed.len(), 0.0);
-        talk.aggregator.begin(&talk.gathering(agreed.len()))?;
+        let (len, frame) = (agreed.len(), talk.frame);
+        talk.aggregator.begin(&talk.gathering(len))?;
         for (at, voice) in talk.voices.iter().enumerate() {
             if voice.rank == 0 {
                 let own = self
@@ -80,12 +83,14 @@ impl Star {
             } else {
                 talk.port.receive(voice.rank, &up, &mut self.heard)?;
             }
-            let (mut body, _) = talk.frame.open(voice.rank, agreed.len(), &self.heard)?;
-            talk.compressor.decode(&mut body, talk.layout, &mut self.decoded)?;
-            body.done()?;
-            talk.aggregator.add(&self.decoded, talk.weight(at));
+            let (heard, layout) = (&self.heard, talk.layout);
+            talk.hear(at, len, &mut self.voice, |ear| {
+                let (body, _) = frame.open(voice.rank, len, heard)?;
+                ear.take(body, layout, 0..len)
+            })?;
         }
-        let mut given = std::mem::take(&mut self.decoded);
+        let mut given = std::mem::take(&mut self.mean);
+        given.resize(len, 0.0);
         talk.aggregator.finish(&mut given);
         self.feedback.compensate(&mut given);
         refuse_unfinite(&given)?;
@@ -101,7 +106,7 @@ impl Star {
             talk.port.send(to, &down(talk), self.out.bytes())?;
         }
         self.feedback.settle(&given, agreed);
-        self.decoded = given;
+        self.mean = given;
         Ok(())
     }
 }

@@ -55,7 +55,8 @@ pub struct TwoPhase {
     from: usize,
     out: Writer,
     heard: Vec<u8>,
-    decoded: Vec<f32>,
+    /// Room for what a voice says of a piece, where it is not added up as it comes.
+    spare: Vec<f32>,
     mean: Vec<f32>,
     /// How many of its pieces this rank has answered about before it was asked for, and what it answered.
     told: usize,
@@ -75,7 +76,7 @@ impl TwoPhase {
             from: 0,
             out: Writer::new(),
             heard: Vec::new(),
-            decoded: Vec::new(),
+            spare: Vec::new(),
             mean: Vec::new(),
             told: 0,
             early: Vec::new(),
@@ -121,19 +122,19 @@ impl TwoPhase {
         let (rank, size, len) = (talk.port.rank(), talk.port.size(), piece.range.len());
         let tag = talk.across();
         let own = piece.range.start - base..piece.range.end - base;
-        self.decoded.resize(len, 0.0);
         self.mean.resize(len, 0.0);
         talk.aggregator.begin(&talk.gathering(len))?;
+        let (frame, heard) = (talk.frame, &mut self.heard);
         for from in 0..size {
             if from == rank {
                 talk.aggregator.add(&self.own[own.clone()], talk.weight(from));
                 continue;
             }
-            talk.port.receive(from, &tag, &mut self.heard)?;
-            let (mut body, _) = piece.open(talk.frame, from, piece.up, &self.heard)?;
-            talk.compressor.decode(&mut body, &piece.layout, &mut self.decoded)?;
-            body.done()?;
-            talk.aggregator.add(&self.decoded, talk.weight(from));
+            talk.hear(from, len, &mut self.spare, |ear| {
+                ear.port.receive(from, &tag, heard)?;
+                let (body, _) = piece.open(frame, from, piece.up, heard)?;
+                ear.take(body, &piece.layout, 0..len)
+            })?;
         }
         talk.aggregator.finish(&mut self.mean);
         if self.remembers {

@@ -15,7 +15,7 @@ pub use metered::{Meter, Metered};
 pub use parting::Parting;
 pub use sim::{SimClock, SimPort, World, simulate, together};
 pub use slow::Slow;
-pub use threads::{ThreadPort, connect, on_threads};
+pub use threads::{ThreadPort, at_once, connect, on_threads};
 
 use std::ops::Range;
 

@@ -35,6 +35,27 @@ fn words_arrive_in_order_and_are_counted_where_they_move() {
 }
 
 #[test]
+fn both_pieces_of_work_are_done_at_once() {
+    let (question, asked) = std::sync::mpsc::channel();
+    let (answer, answered) = std::sync::mpsc::channel();
+    let patience = Duration::from_mins(1);
+    // Each waits for the other: one after the other they would wait in vain.
+    let mut met = [false; 2];
+    let [one, two] = &mut met;
+    at_once(
+        &mut move || {
+            question.send(()).unwrap();
+            *one = answered.recv_timeout(patience).is_ok();
+        },
+        &mut move || {
+            *two = asked.recv_timeout(patience).is_ok();
+            answer.send(()).unwrap();
+        },
+    );
+    assert_eq!(met, [true; 2]);
+}
+
+#[test]
 fn a_lost_word_is_a_timeout_and_a_lost_rank_is_named() {
     let mut ports = connect(2);
     let silent = ports.pop().unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::held::{Held, Word};
 use super::{Medium, Port, Slow, Tag};
-use crate::base::{Error, Kind, Result, State};
+use crate::base::{Error, Kind, Result, State, simd};
 use crate::grammar::{Args, Entry, Key};
 
 /// The registry's entry.
@@ -196,6 +196,23 @@ impl Port for ThreadPort {
 
     fn load_held(&mut self, state: &State) -> Result<()> {
         self.held.load(state)
+    }
+}
+
+/// Runs both and returns when both are done: the second on a thread of its own meanwhile, or, where there is none to be had,
+/// afterwards.
+pub fn at_once(first: &mut (dyn FnMut() + Send), second: &mut (dyn FnMut() + Send)) {
+    let (mut done, most) = (false, simd::most());
+    std::thread::scope(|scope| {
+        let helper = std::thread::Builder::new().name("second hand".into()).spawn_scoped(scope, || {
+            simd::narrowed(most, &mut *second);
+            done = true;
+        });
+        first();
+        drop(helper);
+    });
+    if !done {
+        second();
     }
 }
 

@@ -1,8 +1,8 @@
 //! The axes: names, neutral elements, and what may be chosen on each.
 
-use crate::base::Result;
+use crate::base::{Error, Result};
 use crate::exchange::{Attack, lying};
-use crate::grammar::{Element, Entry, Key, Listing, unknown};
+use crate::grammar::{Args, Element, Entry, Key, Listing, unknown};
 use crate::optim::{CURVES, PROXES};
 use crate::{
     aggregate, buffers, compress, estimate, exchange, fabric, feedback, local, optim, participation, payload,
@@ -31,19 +31,34 @@ const fn only(name: &'static str, about: &'static str) -> Listing {
     Listing { name, about, keys: &[] }
 }
 
-/// Who lies, whatever ranks talk through.
-const ATTACKED: &[Key] = &[
+/// Who lies, and how many threads code a vector, whatever ranks talk through.
+const BESIDES: &[Key] = &[
     Key { name: "attack", default: "none", about: "how liars lie: none, sign_flip, alie, inner_product, random" },
     Key { name: "liars", default: "1", about: "how many lie: the last ones; they hear everything first" },
+    Key { name: "coders", default: "1", about: "threads of a rank that code one long vector, 1 or 2; changes no bit" },
 ];
 
-/// The element without the keys of attacks, and the attack with its number of liars, if there is one.
-pub(super) fn attack(fabric: &Element) -> Result<(Element, Option<(Attack, usize)>)> {
+/// The element without these keys, and what they say.
+fn besides(fabric: &Element) -> Result<(Element, Args)> {
     let (mut own, mut common) = (fabric.clone(), Element::word("fabric"));
-    for key in ATTACKED {
+    for key in BESIDES {
         common.named.extend(own.named.remove_entry(key.name));
     }
-    let args = Listing { name: "fabric", about: "", keys: ATTACKED }.resolve(&common)?;
+    Ok((own, Listing { name: "fabric", about: "", keys: BESIDES }.resolve(&common)?))
+}
+
+/// Whether two threads code a vector.
+pub(super) fn two_coders(fabric: &Element) -> Result<bool> {
+    match besides(fabric)?.1.count("coders", 1)? {
+        1 => Ok(false),
+        2 => Ok(true),
+        coders => Err(Error::request(format!("`coders` of `fabric` must be 1 or 2, but {coders} came"))),
+    }
+}
+
+/// The element without the keys that every fabric takes, and the attack with its number of liars, if there is one.
+pub(super) fn attack(fabric: &Element) -> Result<(Element, Option<(Attack, usize)>)> {
+    let (own, args) = besides(fabric)?;
     let (attack, liars) = (args.element("attack")?, args.count("liars", 1)? as usize);
     let attack = if *attack == Element::word("none") { None } else { Some((lying::build(attack)?, liars)) };
     Ok((own, attack))
@@ -192,7 +207,7 @@ pub const AXES: &[Axis] = &[
         about: "what ranks talk through",
         neutral: "threads",
         elements: || list(fabric::ENTRIES),
-        common: ATTACKED,
+        common: BESIDES,
     },
     Axis {
         name: "placement",

@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::base::{Error, Result};
-use crate::compress::{Compressor, Dense};
+use crate::compress::{Compressor, Dense, Hands};
 use crate::engine::{Lanes, Parts, fingerprint};
 use crate::exchange::{self, Exchange, Gather, Hosts, Plan, Reduce, Star, TwoPhase};
 use crate::fabric::{self, Clock, Medium, Still};
@@ -31,6 +31,9 @@ use crate::{
     aggregate, buffers, compress, estimate, feedback, local, optim, participation, payload, placement, privacy,
     schedule, staleness, topology,
 };
+
+/// Entries from which on a second thread is worth its beginning, which takes as long as coding ten thousand or so.
+const LONG: usize = 1 << 18;
 
 /// One choice per axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,10 +220,10 @@ impl Recipe {
             batch: spending.batch,
             schedule: schedule::build(self.choice("schedule")?)?,
             payload,
-            compressor: compress::build(self.choice("compress")?)?,
+            compressor: self.code(self.choice("compress")?)?,
             feedback: feedback::build(self.choice("feedback")?)?,
             aggregator: aggregate::build(self.choice("aggregate")?)?,
-            exchange: self.exchange(topology)?,
+            exchange: between(topology, self.exchange()?, self.choice("feedback")?.name != "none"),
             down: self.down()?,
             staleness: staleness::build(self.choice("staleness")?)?,
             attack: axes::attack(self.choice("fabric")?)?.1,
@@ -238,23 +241,46 @@ impl Recipe {
 }
 
 impl Recipe {
-    /// How agreement is reached, between hosts where there are any.
-    fn exchange(&self, topology: Topology) -> Result<Box<dyn Exchange>> {
-        let memory = &self.choice("feedback")?.name;
-        Ok(between(topology, build_exchange(self.choice("exchange")?, memory)?, memory != "none"))
-    }
-
     /// The workload with its gradients estimated as `local.estimate` says: what a worker is given.
     pub fn wrap(&self, workload: Box<dyn Workload>) -> Result<Box<dyn Workload>> {
         Ok(estimate::build(&local::build(self.choice("local")?)?.estimate)?.wrap(workload))
     }
 
+    /// A compressor, with the threads that the fabric grants.
+    fn code(&self, element: &Element) -> Result<Box<dyn Compressor>> {
+        let mut code = compress::build(element)?;
+        if axes::two_coders(self.choice("fabric")?)? {
+            code.lend(Hands { both: fabric::at_once, least: LONG });
+        }
+        Ok(code)
+    }
+
+    /// The exchange. Under EF21 what goes up, and so what the server has to tell, is a *difference* to a shift that every
+    /// rank holds; EF21 on the way down means that what is left of it is told later, which is a residual.
+    fn exchange(&self) -> Result<Box<dyn Exchange>> {
+        let up = &self.choice("feedback")?.name;
+        Ok(match exchange::plan(self.choice("exchange")?)? {
+            Plan::Gather { piece } => Box::new(Gather::in_pieces(piece)),
+            Plan::Reduce { engine: true, .. } => Box::new(Reduce::by_engine()),
+            Plan::Reduce { engine: false, piece } => Box::new(Reduce::in_pieces(piece)),
+            Plan::Star { down, feedback } => {
+                let differences = up == "ef21" && feedback.name == "ef21";
+                let way_down = if differences { Element::word("residual") } else { feedback };
+                Box::new(Star::new(self.code(&down)?, feedback::build(&way_down)?))
+            }
+            Plan::TwoPhase { down, feedback, piece } => {
+                feedback::build(&feedback)?;
+                // What an owner leaves unsaid is told later, of differences too.
+                Box::new(TwoPhase::new(self.code(&down)?, feedback.name != "none", piece))
+            }
+            Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is built")),
+        })
+    }
+
     /// The code of differences on the way down from a server that serves whoever comes, if they are coded.
     fn down(&self) -> Result<Option<Box<dyn Compressor>>> {
         match exchange::plan(self.choice("exchange")?)? {
-            Plan::Star { down, .. } if down.name != "dense" || !down.named.is_empty() => {
-                compress::build(&down).map(Some)
-            }
+            Plan::Star { down, .. } if down.name != "dense" || !down.named.is_empty() => self.code(&down).map(Some),
             _ => Ok(None),
         }
     }
@@ -288,27 +314,6 @@ impl Recipe {
 /// An exchange between hosts, where ranks stand on some together.
 fn between(topology: Topology, exchange: Box<dyn Exchange>, remembers: bool) -> Box<dyn Exchange> {
     if topology.size() == 1 { exchange } else { Box::new(Hosts::new(exchange, topology, remembers)) }
-}
-
-/// Builds the exchange. Under EF21 what goes up, and so what the server has to tell, is a *difference* to a shift that
-/// every rank holds; EF21 on the way down means that what is left of it is told later, which is a residual.
-fn build_exchange(element: &Element, up: &str) -> Result<Box<dyn Exchange>> {
-    Ok(match exchange::plan(element)? {
-        Plan::Gather { piece } => Box::new(Gather::in_pieces(piece)),
-        Plan::Reduce { engine: true, .. } => Box::new(Reduce::by_engine()),
-        Plan::Reduce { engine: false, piece } => Box::new(Reduce::in_pieces(piece)),
-        Plan::Star { down, feedback } => {
-            let differences = up == "ef21" && feedback.name == "ef21";
-            let way_down = if differences { Element::word("residual") } else { feedback };
-            Box::new(Star::new(compress::build(&down)?, feedback::build(&way_down)?))
-        }
-        Plan::TwoPhase { down, feedback, piece } => {
-            feedback::build(&feedback)?;
-            // What an owner leaves unsaid is told later, of differences too.
-            Box::new(TwoPhase::new(compress::build(&down)?, feedback.name != "none", piece))
-        }
-        Plan::Auto => return Err(Error::request("exchange=auto is resolved before a recipe is built")),
-    })
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ fn nonsense_is_refused_with_a_reason_and_a_cure() {
         ("fedavg", &["fabric=threads(slow=1)"], "fabric=sim(slow=1)"),
         ("acpd", &["fabric=threads(slow=1, factor=0.5)"], "at least 1"),
         ("acpd", &["fabric.slow=1.5"], "a whole number"),
+        ("acpd", &["fabric=sim(coders=3)"], "1 or 2"),
         ("sync-sgd", &["optim.prox=l2(1)"], "did you mean `l1`"),
         ("sync-sgd", &["optim.prox=box(1, 0)"], "nothing lies between"),
         ("scaffold", &["optim.prox=l1"], "without clip, max_norm, decay or prox"),

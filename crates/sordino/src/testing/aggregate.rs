@@ -1,6 +1,6 @@
 //! What every aggregator must keep, ours and a stranger's.
 
-use crate::aggregate::{Aggregator, Gathering};
+use crate::aggregate::{Aggregator, Gathering, Onto};
 use crate::base::{Kind, Layout, State, Stream, Use, flat};
 
 const LEN: usize = 37;
@@ -73,6 +73,7 @@ pub fn suite(make: Make) {
         worked = true;
         order(make, count);
         memory(make, count);
+        sums(make, count);
         unanimity_and_translation(make, count);
         breakdown(make, count);
         entries(make, count);
@@ -118,6 +119,33 @@ fn memory(make: Make, count: usize) {
     assert_eq!(again, meet(&mut *other, &all, 0, alike), "after a checkpoint it goes on elsewhere");
     other.load(&State::default(), &Layout::vector(LEN)).expect("a checkpoint from before the first meeting is taken");
     assert_eq!(once, meet(&mut *other, &all, 0, alike), "a new beginning is none");
+}
+
+/// One that lends its running sum gives the same bits, whoever of the voices is added to it, also where all say −0.
+fn sums(make: Make, count: usize) {
+    let mut all = vectors(count);
+    for (i, v) in all.iter_mut().flatten().enumerate() {
+        *v = [*v, -0.0, *v, if i % 2 == 0 { 0.0 } else { -0.0 }][i % LEN % 4];
+    }
+    let (mut told, mut lent) = (make(), make());
+    let some: [fn(usize) -> bool; 3] = [|_| true, |i| i % 2 == 0, |i| i % 2 == 1];
+    for lends in some {
+        let wanted = meet(&mut *told, &all, 0, |i| 1.0 + i as f32);
+        let mut out = vec![f32::NAN; LEN];
+        lent.begin(&gathering(count, 0)).expect("what was begun once is not refused the next time");
+        for (i, vector) in all.iter().enumerate() {
+            let weight = 1.0 + i as f32;
+            let onto = if lends(i) { lent.onto(weight) } else { None };
+            match onto {
+                Some(Onto::First(sum)) => sum.copy_from_slice(vector),
+                Some(Onto::More(sum, weight)) => flat::add_scaled(sum, weight, vector),
+                None => lent.add(vector, weight),
+            }
+        }
+        lent.finish(&mut out);
+        let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&wanted), bits(&out), "what is added to the sum that it lends is not what is told");
+    }
 }
 
 /// Unanimous in is unanimous out times the gain, once it has settled; and one that starts where all vectors have been

@@ -1,7 +1,7 @@
 //! What every [`Compressor`] must keep, on several layouts and inputs.
 
 use crate::base::{Layout, Reader, Role, State, Stream, Tensor, Use, Writer, flat};
-use crate::compress::{Class, Coding, Compressor, cut, nearest};
+use crate::compress::{Both, Class, Coding, Compressor, Hands, cut, nearest};
 
 /// Streams over which expectations are averaged.
 const ROUNDS: u64 = 300;
@@ -15,8 +15,8 @@ const UNWRITTEN: u32 = 0x7FA5_5A5A;
 /// Runs every check against fresh compressors from `make`.
 ///
 /// Checks, for each layout and input: the byte bound; the same bytes and the same vector again, also from a compressor
-/// with a history; the promise of the declared class; given = said + kept up to one unit in the last place; damaged
-/// messages are errors or vectors; the laws of the linear face, of one phase or two; and chunks, where it may run on
+/// with a history; and from two hands, whichever is first; what is added to a sum as it is decoded gives the bits of decoding and adding; the promise of the
+/// declared class; given = said + kept up to one unit in the last place; damaged messages are errors or vectors; the laws of the linear face, of one phase or two; and chunks, where it may run on
 /// them: each keeps the promises, and cuts at seams change nothing.
 ///
 /// # Panics
@@ -26,6 +26,8 @@ pub fn suite(make: &dyn Fn() -> Box<dyn Compressor>) {
         for (kind, given) in inputs(layout.len()) {
             let case = Case { name: format!("{kind} on {shape}"), layout: &layout, given: &given };
             case.coding(make);
+            case.adding(make);
+            case.two_hands(make);
             case.class(make);
             case.damage(make);
             case.linear(make);
@@ -151,6 +153,74 @@ impl Case<'_> {
             let gap = (f64::from(said + kept) - f64::from(given)).abs();
             let unit = f64::from(larger.next_up()) - f64::from(larger);
             assert!(gap <= unit, "{}: entry {i}: {said:e} + {kept:e} is not {given:e}", self.name);
+        }
+    }
+
+    /// Several weights, sums with zeros of both signs and without, damage.
+    fn adding(&self, make: &dyn Fn() -> Box<dyn Compressor>) {
+        let mut compressor = make();
+        let bytes = self.encode(&mut *compressor, 0);
+        let sums = [
+            self.given.iter().rev().map(|v| 0.5 * v).collect::<Vec<_>>(),
+            (0..self.layout.len()).map(|i| [1.0, -3.5e-3, 1e10][i % 3]).collect(),
+            (0..self.layout.len()).map(|i| [0.0, -0.0][i % 2]).collect(),
+        ];
+        for (sum, weight) in sums.iter().zip([1.0, 37.0, 0.7]).chain(sums.iter().zip([3.0, 1.0, 0.0])) {
+            self.added(&mut *compressor, &bytes, weight, sum);
+        }
+        let mut stream = Stream::new(5, Use::Fault, 0, 0);
+        for _ in 0..bytes.len().min(64) {
+            let mut damaged = bytes.clone();
+            damaged[stream.below(bytes.len() as u64) as usize] ^= 1 << stream.below(8);
+            self.added(&mut *compressor, &damaged, 3.0, &sums[1]);
+        }
+        self.added(&mut *compressor, &bytes[..bytes.len() / 2], 1.0, &sums[1]);
+    }
+
+    fn added(&self, compressor: &mut dyn Compressor, bytes: &[u8], weight: f32, onto: &[f32]) {
+        let (mut sum, mut spare, mut body) = (onto.to_vec(), vec![9.0], Reader::new(bytes));
+        let added = compressor.add(&mut body, self.layout, weight, &mut sum, &mut spare).and_then(|()| body.done());
+        let said = self.decode(compressor, bytes);
+        assert_eq!(added.is_ok(), said.is_some(), "{}: what is decoded is not what is added", self.name);
+        let Some(said) = said else { return };
+        let mut wanted = onto.to_vec();
+        flat::add_scaled(&mut wanted, weight, &said);
+        let differs =
+            sum.iter().zip(&wanted).position(|(a, b)| a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan()));
+        assert!(differs.is_none(), "{}: adding {weight} times gives other bits in entry {differs:?}", self.name);
+    }
+
+    /// Whichever of the two is done first, what is written, read and refused is what one alone writes, reads and refuses.
+    fn two_hands(&self, make: &dyn Fn() -> Box<dyn Compressor>) {
+        let orders: [Both; 2] = [
+            |first, second| {
+                first();
+                second();
+            },
+            |first, second| {
+                second();
+                first();
+            },
+        ];
+        let mut alone = make();
+        let bytes = self.encode(&mut *alone, 0);
+        let mut damaged = vec![bytes[..bytes.len() / 2].to_vec()];
+        let mut stream = Stream::new(5, Use::Fault, 0, 0);
+        for _ in 0..bytes.len().min(16) {
+            let mut one = bytes.clone();
+            one[stream.below(bytes.len() as u64) as usize] ^= 1 << stream.below(8);
+            damaged.push(one);
+        }
+        for both in orders {
+            let mut two = make();
+            two.lend(Hands { both, least: 1 });
+            assert_eq!(self.encode(&mut *two, 0), bytes, "{}: two hands write other bytes", self.name);
+            for bytes in [&bytes].into_iter().chain(&damaged) {
+                let bits = |said: Option<Vec<f32>>| said.map(|x| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
+                let (wanted, came) = (bits(self.decode(&mut *alone, bytes)), bits(self.decode(&mut *two, bytes)));
+                assert_eq!(came, wanted, "{}: two hands read something else", self.name);
+                self.added(&mut *two, bytes, 3.0, self.given);
+            }
         }
     }
 

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use sordino::Result;
 use sordino::base::{Layout, Reader, Role, Stream, Tensor, Use, Writer, flat};
-use sordino::compress::{self, Class, Coding, Compressor};
+use sordino::compress::{self, Class, Coding, Compressor, Hands};
+use sordino::fabric::at_once;
 use sordino::grammar::Element;
 use sordino::testing::compress::{conserves_exactly, suite};
 
@@ -69,6 +70,35 @@ fn every_element_keeps_the_contract_in_every_setting() {
 }
 
 #[test]
+fn two_threads_write_and_read_what_one_does() {
+    let tensor = |n: &[usize]| Tensor::new("t", n, Role::Weight);
+    let layouts =
+        [Layout::new([tensor(&[500, 700])]), Layout::new([&[300, 400][..], &[7], &[90_000], &[64, 1000]].map(tensor))];
+    for layout in layouts {
+        let mut noise = Stream::new(4, Use::Problem, 0, 0);
+        let given: Vec<f32> = (0..layout.len()).map(|_| noise.normal()).collect();
+        let (stream, shared) = (Stream::new(1, Use::Encode, 0, 0), Stream::new(1, Use::Shared, 0, 0));
+        let at = Coding { layout: &layout, stream: &stream, shared: &shared };
+        for text in settings() {
+            let said = [1, 2].map(|coders| {
+                let (mut compressor, mut out) = (make(&text), Writer::new());
+                if coders == 2 {
+                    compressor.lend(Hands { both: at_once, least: 1 << 18 });
+                }
+                compressor.encode(&given, &at, &mut out).unwrap();
+                let (mut said, mut sum) = (vec![f32::NAN; given.len()], given.clone());
+                compressor.decode(&mut Reader::new(out.bytes()), &layout, &mut said).unwrap();
+                compressor.add(&mut Reader::new(out.bytes()), &layout, 0.3, &mut sum, &mut Vec::new()).unwrap();
+                let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+                (out, bits(said), bits(sum))
+            });
+            assert!(said[0].0.bytes() == said[1].0.bytes(), "{text}: other bytes");
+            assert!(said[0].1 == said[1].1 && said[0].2 == said[1].2, "{text}: other bits");
+        }
+    }
+}
+
+#[test]
 fn selections_and_halves_conserve_bit_for_bit() {
     for text in ["dense", "half", "half(f16)", "topk", "topk(0.3)", "randk", "randk(0.5)", "block(0.2)"] {
         conserves_exactly(&|| make(text));
@@ -130,6 +160,8 @@ enum Lie {
     Unwritten,
     /// Linear face with a constant added.
     Affine,
+    /// Adds to a sum without the weight.
+    Adding,
 }
 
 struct Liar(Lie, f32);
@@ -183,6 +215,20 @@ impl Compressor for Liar {
         body.raw(4 * (layout.len() - read)).map(|_| ())
     }
 
+    fn add(
+        &mut self,
+        body: &mut Reader,
+        layout: &Layout,
+        weight: f32,
+        onto: &mut [f32],
+        spare: &mut Vec<f32>,
+    ) -> Result<()> {
+        spare.resize(layout.len(), 0.0);
+        self.decode(body, layout, spare)?;
+        flat::add_scaled(onto, if self.0 == Lie::Adding { 1.0 } else { weight }, spare);
+        Ok(())
+    }
+
     fn linear(&mut self) -> Option<&mut dyn compress::Linear> {
         if self.0 == Lie::Affine { Some(self) } else { None }
     }
@@ -216,6 +262,7 @@ fn the_suite_catches_every_liar() {
         (Lie::Memory, "other bytes"),
         (Lie::Unwritten, "unwritten"),
         (Lie::Affine, "not what a message says"),
+        (Lie::Adding, "adding 37 times gives other bits"),
     ];
     for (lie, word) in words {
         let caught = std::panic::catch_unwind(|| suite(&|| Box::new(Liar(lie, 0.0))));

@@ -64,15 +64,17 @@ fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|v| v.to_bits()).collect()
 }
 
-/// What a compressor says, and the bytes that it says it by.
-fn coded(text: &str, layout: &Layout, given: &[f32]) -> (Vec<u8>, Vec<u32>) {
+/// What a compressor says, what that adds to a sum, and the bytes that it says it by.
+fn coded(text: &str, layout: &Layout, given: &[f32]) -> (Vec<u8>, [Vec<u32>; 2]) {
     let mut compressor = compress::build(&Element::parse(text).unwrap()).unwrap();
     let (stream, shared) = (Stream::new(1, Use::Encode, 2, 3), Stream::new(1, Use::Shared, 0, 3));
     let at = Coding { layout, stream: &stream, shared: &shared };
     let (mut out, mut said) = (Writer::new(), vec![7.0; given.len()]);
     compressor.encode(given, &at, &mut out).unwrap();
     compressor.decode(&mut Reader::new(out.bytes()), layout, &mut said).unwrap();
-    (out.bytes().to_vec(), bits(&said))
+    let mut sum: Vec<f32> = given.iter().rev().copied().collect();
+    compressor.add(&mut Reader::new(out.bytes()), layout, 0.3, &mut sum, &mut Vec::new()).unwrap();
+    (out.bytes().to_vec(), [bits(&said), bits(&sum)])
 }
 
 #[test]

@@ -75,6 +75,7 @@ const NO_LEAVES: &[&str] = &[
     "compress/cuts.rs",
     "compress/digits.rs",
     "compress/scope.rs",
+    "compress/sink.rs",
     "exchange/chunks.rs",
     "exchange/control.rs",
     "exchange/frame.rs",
