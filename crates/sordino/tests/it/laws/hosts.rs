@@ -68,8 +68,8 @@ impl Workload for Pair {
         let mut other = vec![0.0; gradient.len()];
         let one = self.inner.gradient(x, buffers, &Draw { client: 2 * draw.client, ..*draw }, gradient)?;
         let two = self.inner.gradient(x, buffers, &Draw { client: 2 * draw.client + 1, ..*draw }, &mut other)?;
-        gradient.iter_mut().zip(&other).for_each(|(a, b)| *a = (*a + b) / 2.0);
-        Ok(f64::from((one as f32 + two as f32) / 2.0))
+        gradient.iter_mut().zip(&other).for_each(|(a, b)| *a = f32::midpoint(*a, *b));
+        Ok(f64::from(f32::midpoint(one as f32, two as f32)))
     }
 
     fn evaluate(&mut self, x: &[f32], buffers: &[f32], split: Split) -> Result<Option<Metrics>> {
