@@ -32,6 +32,10 @@ class Bench:
         reached = {network: self.reach(network, paces[network]) for network in self.plan.networks}
         return paces, reached, self.wholes(paces, reached)
 
+    def minutes(self):
+        """What all measurements took, those of earlier runs included."""
+        return sum(seconds for group in self.progress.took.values() for seconds in group) / 60
+
     def measured(self, job, link, what):
         """One measurement, from memory if it is there. None where it failed; `failed` then says how."""
         key = self.plan.key(job, link, self.build)

@@ -66,7 +66,6 @@ def measure(options):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = TARGET / "quick" if options.quick else TARGET
     plan = quick(read()) if options.quick else read()
-    began = time.time()
     told = subprocess.run([options.python, "-c", ASK], check=True, capture_output=True, text=True).stdout
     versions = json.loads(told.splitlines()[-1])
     subprocess.run([options.python, Path(__file__).parent / "data.py", TARGET / "data"], check=True)
@@ -80,7 +79,7 @@ def measure(options):
         peers = [] if options.no_tried else tried.all_of_them(hosts, options.python, TARGET)
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "minutes": (time.time() - began) / 60,
+        "minutes": bench.minutes(),
         "machine": machine(),
         "versions": versions | {"python": platform.python_version(), "kernel": platform.release(), "commit": commit()},
         "plan": plan.settings,

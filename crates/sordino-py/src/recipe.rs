@@ -91,12 +91,6 @@ impl Recipe {
     }
 }
 
-/// What `auto` stands for where no task says; `rate` is the optimizer's, whichever it is.
-pub fn defaults(rate: Option<f64>, rest: Defaults) -> Defaults {
-    let (sgd_rate, adam_rate) = (rate.unwrap_or(rest.sgd_rate), rate.unwrap_or(rest.adam_rate));
-    Defaults { sgd_rate, adam_rate, ..rest }
-}
-
 #[pymethods]
 impl Recipe {
     /// The row `row` with choices on top.
@@ -159,8 +153,10 @@ impl Recipe {
         ranks: usize,
     ) -> PyResult<Self> {
         let mut inner = self.inner.clone();
-        let rest = Defaults { momentum, batch, clients, parameters, ranks, ..Defaults::PLAIN };
-        told(py, inner.resolve(&defaults(rate, rest)))?;
+        let plain = Defaults::PLAIN;
+        let (sgd_rate, adam_rate) = (rate.unwrap_or(plain.sgd_rate), rate.unwrap_or(plain.adam_rate));
+        let defaults = Defaults { sgd_rate, adam_rate, momentum, batch, clients, parameters, ranks, ..plain };
+        told(py, inner.resolve(&defaults))?;
         Ok(Self { inner })
     }
 
