@@ -20,7 +20,7 @@ from plan import read
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / "target" / "sordino-python" / "python" / "bin" / "python"
-WORKERS, EVERY, LATE = 4, 48, 40
+WORKERS, EVERY, LATE = 4, 96, 88
 
 CASES = {
     "half, gather": {"compress": "half", "exchange": "gather"},
@@ -32,7 +32,7 @@ CASES = {
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--link", default="10mbit", help="the rate of every link, as `tc` writes it")
-    options.add_argument("--rounds", type=int, default=6, help="rounds that are timed, of 48 steps")
+    options.add_argument("--rounds", type=int, default=6, help="rounds that are timed, of 96 steps")
     options.add_argument("--python", type=Path, default=PYTHON, help="an interpreter with torch and sordino")
     options = options.parse_args()
     if os.geteuid() != 0:
