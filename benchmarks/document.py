@@ -73,6 +73,8 @@ def text(results, chart):
         f"\n![seconds to the target by link]({chart})\n",
         "\n## What was aimed at\n\n| goal | where | found | |\n|---|---|---|---|\n",
         *(f"| {what} | {where} | {found} | {'yes' if met else '**no**'} |\n" for what, where, found, met in goals(results)),
+        "\nTimes are those of the soonest of ours. Bytes are judged, since the first whole run, by the one that sends least of those "
+        "that are not later than the peer; what the soonest sends is told beside it.\n",
     ]
     for name, network in results["networks"].items():
         parts += _network(plan, name, network)
@@ -194,7 +196,7 @@ def goals(results):
             fewer, found = 0.0, "all are later"
             if lean is not None:
                 fewer, sooner = theirs[1] / lean[0], theirs[0] / lean[1]
-                found = f"{fewer:.1f} ({lean[2]}, {sooner:.2f} times sooner)"
+                found = f"{fewer:.1f} ({lean[2]}, {sooner:.2f} times sooner); the soonest {theirs[1] / ours[1]:.1f}"
             rows.append(("5 times fewer bytes than it, and not later", where, found, fewer >= 5))
     return rows
 
