@@ -5,6 +5,7 @@ faster. The machine's own network is not touched. Needs root, `ip` and `tc`.
 """
 
 import fcntl
+import os
 import subprocess
 from pathlib import Path
 
@@ -99,6 +100,11 @@ class Hosts:
                 done = subprocess.run([*tc, "replace", "dev", device, *words], capture_output=True, text=True)
                 if done.returncode:
                     raise RuntimeError(f"`tc` set no rate of {link} on {device}: {done.stderr.strip()}")
+
+    def variables(self, port):
+        """What ranks of torch.distributed that are hosts find in their environment, beside RANK."""
+        shared = {**os.environ, "GLOO_SOCKET_IFNAME": DEVICE, "OMP_NUM_THREADS": "1", "MASTER_ADDR": address(0)}
+        return shared | {"MASTER_PORT": str(port), "WORLD_SIZE": str(self.count)}
 
     def command(self, host, words):
         """The command that runs `words` on a host."""

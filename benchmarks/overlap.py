@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from hosts import DEVICE, Hosts, address
+from hosts import Hosts
 from plan import read
 
 ROOT = Path(__file__).parents[1]
@@ -50,8 +50,7 @@ def main():
 
 def ranks(hosts, python, case, rounds):
     """What every rank measured."""
-    shared = {**os.environ, "GLOO_SOCKET_IFNAME": DEVICE, "OMP_NUM_THREADS": "1", "MASTER_ADDR": address(0)}
-    shared |= {"MASTER_PORT": "29410", "WORLD_SIZE": str(hosts.count)}
+    shared = hosts.variables(29410)
     words = [str(python), __file__, "--rounds", str(rounds)]
     started = [
         subprocess.Popen(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hosts import DEVICE, address
+from hosts import address
 
 __all__ = ["PEERS", "all_of_them", "environment", "last_words"]
 
@@ -64,8 +64,7 @@ def _try(hosts, python, target, package, example):
 
 
 def _run(hosts, python, example, limit=420):
-    shared = {**os.environ, "GLOO_SOCKET_IFNAME": DEVICE, "OMP_NUM_THREADS": "1", "MASTER_ADDR": address(0)}
-    shared |= {"MASTER_PORT": "29400", "WORLD_SIZE": str(hosts.count), "LOCAL_RANK": "0", "PYTHONUNBUFFERED": "1"}
+    shared = hosts.variables(29400) | {"LOCAL_RANK": "0", "PYTHONUNBUFFERED": "1"}
     # A launcher would put these where the environment's programs are found.
     shared["PATH"] = f"{Path(python).parent}:{os.environ.get('PATH', '')}"
     ranks = [

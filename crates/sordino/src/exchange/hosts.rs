@@ -35,14 +35,12 @@ pub struct Hosts {
     topology: Topology,
     /// Whether what was said is remembered, so that a host has to know.
     remembers: bool,
-    leaders: Vec<usize>,
-    voices: Vec<Voice>,
 }
 
 impl Hosts {
     /// Of hosts as a topology has them.
     pub fn new(inner: Box<dyn Exchange>, topology: Topology, remembers: bool) -> Self {
-        Self { inner, topology, remembers, leaders: Vec::new(), voices: Vec::new() }
+        Self { inner, topology, remembers }
     }
 
     /// Among leaders, as one of them: `act` with the voice of this rank's host. Nothing on other ranks.
@@ -52,16 +50,13 @@ impl Hosts {
         act: impl FnOnce(&mut dyn Exchange, &mut Talk, Voice) -> Result<R>,
     ) -> Result<Option<R>> {
         let (rank, ranks) = (talk.port.rank(), talk.port.size());
-        let host = self.topology.host(rank);
-        if host.start != rank {
+        if self.topology.host(rank).start != rank {
             return Ok(None);
         }
-        let hosts = self.topology.hosts(ranks)?;
-        self.leaders.clear();
-        self.leaders.extend(self.topology.leaders(ranks));
-        self.voices = Voice::ranks(hosts);
-        let mut port = Among::new(&mut *talk.port, &self.leaders)?;
-        let voice = self.voices[port.rank()];
+        let leaders: Vec<usize> = self.topology.leaders(ranks).collect();
+        let voices = Voice::ranks(leaders.len());
+        let mut port = Among::new(&mut *talk.port, &leaders)?;
+        let voice = voices[port.rank()];
         let mut among = Talk {
             port: &mut port,
             compressor: &mut *talk.compressor,
@@ -70,8 +65,8 @@ impl Hosts {
             seed: talk.seed,
             frame: talk.frame,
             purpose: talk.purpose,
-            voices: &self.voices,
-            expected: hosts as f64,
+            voices: &voices,
+            expected: voices.len() as f64,
             clients: false,
             weights: &[],
         };

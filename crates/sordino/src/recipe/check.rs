@@ -192,8 +192,7 @@ fn parameters(faithful: bool, remembers: bool, aggregator: &dyn Aggregator, refu
             "offer displacement",
         );
     }
-    // A sum gains with every voice; half of the sum of two is their mean by chance.
-    if aggregator.gain(4.0, 4.0) > aggregator.gain(2.0, 2.0) {
+    if sums(aggregator) {
         return refuse(
             "payload",
             "aggregate",
@@ -210,6 +209,11 @@ fn parameters(faithful: bool, remembers: bool, aggregator: &dyn Aggregator, refu
         );
     }
     Ok(())
+}
+
+/// Whether it gains with every voice; half of the sum of two is their mean by chance.
+fn sums(aggregator: &dyn Aggregator) -> bool {
+    aggregator.gain(4.0, 4.0) > aggregator.gain(2.0, 2.0)
 }
 
 /// Whether the mean divides by how many speak on average.

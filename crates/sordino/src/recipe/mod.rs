@@ -32,7 +32,7 @@ use crate::{
     schedule, staleness, topology,
 };
 
-/// Entries from which on a second thread is worth its beginning, which takes as long as coding ten thousand or so.
+/// Entries from which on a second thread is lent: a guess at when it is worth its beginning.
 const LONG: usize = 1 << 18;
 
 /// One choice per axis.

@@ -1,7 +1,7 @@
 //! What makes no sense where the ranks of a host make their steps together: mixes with `topology=hosts`.
 
 use super::super::axes;
-use super::{Recipe, Refuse, remembering};
+use super::{Recipe, Refuse, remembering, sums};
 use crate::base::Result;
 use crate::grammar::Value;
 use crate::{aggregate, topology};
@@ -45,7 +45,7 @@ pub fn check(recipe: &Recipe, refuse: &Refuse) -> Result<()> {
         );
     }
     let aggregator = aggregate::build(recipe.choice("aggregate")?)?;
-    if aggregator.weighs() || aggregator.gain(4.0, 4.0) > aggregator.gain(2.0, 2.0) {
+    if aggregator.weighs() || sums(&*aggregator) {
         return refuse(
             "topology",
             "aggregate",
