@@ -27,6 +27,8 @@ pub enum Stage {
     Begun,
     /// The caller makes so many steps, since a moment.
     Stepping(u64, f64),
+    /// What the caller's steps led to is on its way.
+    Spoken,
     /// An error left a round half done.
     Broken,
 }
@@ -128,8 +130,21 @@ impl Engine {
         Ok(())
     }
 
-    fn between_rounds(&self) -> Result<()> {
+    /// Refuses what says other words while some are on their way, and what a round left half done.
+    pub fn quiet(&self) -> Result<()> {
         self.whole()?;
+        self.nothing_awaited()
+    }
+
+    fn nothing_awaited(&self) -> Result<()> {
+        if self.stage == Stage::Spoken {
+            return Err(Error::request("words are on their way; hear() what all agree on first"));
+        }
+        Ok(())
+    }
+
+    fn between_rounds(&self) -> Result<()> {
+        self.quiet()?;
         if self.stage != Stage::Between {
             return Err(Error::request("a round is open already; close it first"));
         }
@@ -193,6 +208,35 @@ impl Engine {
         Ok(told)
     }
 
+    /// Says what the caller's steps led to; what all agree on is heard later.
+    pub fn speak(&mut self, steps: u64, flags: u8) -> Result<()> {
+        self.whole()?;
+        if !matches!(self.stage, Stage::Stepping(..)) || self.own_optimizer {
+            return Err(Error::request("no round of a caller's own steps waits to be closed; begin() and pace() it"));
+        }
+        self.session.speak_after(steps, flags)?;
+        self.stage = Stage::Spoken;
+        Ok(())
+    }
+
+    /// How many steps of the next round may be made before it begins.
+    pub fn pace_ahead(&mut self, pace: Pace) -> Result<u64> {
+        self.whole()?;
+        if !matches!(self.stage, Stage::Spoken | Stage::Between) {
+            return Err(Error::request("pace_ahead(rate) is asked for between speak_after and the next begin()"));
+        }
+        self.session.pace_ahead(pace)
+    }
+
+    /// Closes the round that spoke.
+    pub fn hear(&mut self) -> Result<Told> {
+        self.whole()?;
+        let told = self.session.hear()?;
+        self.stage = Stage::Between;
+        self.last = Some(told);
+        Ok(told)
+    }
+
     /// Opens a round at the recipe's own rate: how many steps the caller makes.
     pub fn open(&mut self) -> Result<u64> {
         self.between_rounds()?;
@@ -211,7 +255,7 @@ impl Engine {
 
     /// Everything the session remembers. A round that is open is opened anew after it is taken back.
     pub fn save(&mut self) -> Result<Vec<u8>> {
-        self.whole()?;
+        self.quiet()?;
         let mut state = self.session.save(&*self.workload)?;
         let mut own = State::default();
         let (ledger, wait) = self.session.metered(|m| (m.ledger.clone(), m.wait)).unwrap_or_default();
@@ -225,6 +269,7 @@ impl Engine {
 
     /// Takes back what `save` gave on this rank.
     pub fn load(&mut self, bytes: &[u8]) -> Result<()> {
+        self.nothing_awaited()?;
         let state = checkpoint::decode("the state", bytes)?;
         self.session.load(&state, &mut *self.workload)?;
         self.goes_on(&[state.part("session")], self.ranks)
@@ -232,6 +277,7 @@ impl Engine {
 
     /// Takes what all ranks of a session saved, in rank order, that may have had another number of ranks.
     pub fn load_dealt(&mut self, all: &[Vec<u8>]) -> Result<()> {
+        self.nothing_awaited()?;
         let read = |(rank, bytes): (usize, &Vec<u8>)| checkpoint::decode(&format!("the state of rank {rank}"), bytes);
         let states = all.iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
         self.session.load_from(&states, &mut *self.workload)?;

@@ -144,7 +144,7 @@ impl Engine {
 
     /// Puts a point on the record of rank 0: a collective call.
     pub fn record_point(&mut self, look: Look) -> Result<()> {
-        self.whole()?;
+        self.quiet()?;
         let Some(account) = self.account()? else { return Ok(()) };
         let (sent, received) = account.ledger.busiest(self.ranks, self.seats());
         let worker = self.session.worker();
@@ -182,7 +182,7 @@ impl Engine {
     /// Writes the record, its summary, the recipe and the report into a folder: a collective call. Rank 0 is told where
     /// the report is.
     pub fn write(&mut self, folder: &Path, task: &str, label: &str) -> Result<Option<PathBuf>> {
-        self.whole()?;
+        self.quiet()?;
         let Some(account) = self.account()? else { return Ok(None) };
         make_directory(folder)?;
         let mut journal = Journal::create(folder)?;

@@ -69,6 +69,10 @@ use crate::workload::{Given, Gradient};
 /// ...     told = session.close_after(steps)
 /// >>> session.rounds, session.model.round(3).tolist()
 /// (10, [3.0, 3.0, 3.0, 3.0])
+///
+/// With `staleness=delayed` such a caller goes on while words travel: `speak_after` in the place of `close_after`, up to
+/// `pace_ahead` steps of the next round with `progress` after each, then `hear` and `begin`; it goes on at `point` less what
+/// these steps add up to.
 #[pyclass(module = "sordino")]
 pub struct Session {
     engine: Alone<Engine>,
@@ -214,6 +218,29 @@ impl Session {
         Ok(Told::of(&self.act(py, |engine| engine.close(Some(steps), flags))?, true))
     }
 
+    /// The first half of `close_after`: what was offered is on its way.
+    #[pyo3(signature = (steps, flags=0))]
+    fn speak_after(&mut self, py: Python<'_>, steps: u64, flags: u8) -> PyResult<()> {
+        self.act(py, |engine| engine.speak(steps, flags))
+    }
+
+    /// How many steps of the next round may be made before it begins: as many as `staleness=delayed` and that round allow.
+    /// Arguments are those of its `pace`.
+    #[pyo3(signature = (rate, *, warming=false, most=None))]
+    fn pace_ahead(&mut self, py: Python<'_>, rate: f64, warming: bool, most: Option<u64>) -> PyResult<u64> {
+        self.act(py, |engine| engine.pace_ahead(Pace { rate, warming, most }))
+    }
+
+    /// Moves on what is on its way, between two steps; never waits.
+    fn progress(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.act(py, |engine| engine.session.progress())
+    }
+
+    /// The second half of `close_after`: the model moves by what all agree on.
+    fn hear(&mut self, py: Python<'_>) -> PyResult<Told> {
+        Ok(Told::of(&self.act(py, Engine::hear)?, true))
+    }
+
     /// Opens a round at the recipe's own rate: how many steps the caller makes from `point`.
     fn open(&mut self, py: Python<'_>) -> PyResult<u64> {
         self.act(py, Engine::open)
@@ -279,7 +306,7 @@ impl Session {
     #[pyo3(signature = (x: "numpy.typing.NDArray[numpy.float32]", purpose="evaluate"))]
     fn average(&mut self, py: Python<'_>, x: &Bound<'_, PyAny>, purpose: &str) -> PyResult<Vector> {
         let (mut x, purpose) = (copied("the vector to average", x)?, told(py, purpose.parse::<Purpose>())?);
-        self.act(py, |engine| engine.whole().and_then(|()| engine.session.average(&purpose, &mut x)))?;
+        self.act(py, |engine| engine.quiet().and_then(|()| engine.session.average(&purpose, &mut x)))?;
         Ok(Vector(x))
     }
 
@@ -296,7 +323,7 @@ impl Session {
     #[pyo3(signature = (x: "numpy.typing.NDArray[numpy.float32]", purpose="control"))]
     fn broadcast(&mut self, py: Python<'_>, x: &Bound<'_, PyAny>, purpose: &str) -> PyResult<Vector> {
         let (mut x, purpose) = (copied("the vector to broadcast", x)?, told(py, purpose.parse::<Purpose>())?);
-        self.act(py, |engine| engine.whole().and_then(|()| engine.session.broadcast(&purpose, &mut x)))?;
+        self.act(py, |engine| engine.quiet().and_then(|()| engine.session.broadcast(&purpose, &mut x)))?;
         Ok(Vector(x))
     }
 
@@ -305,7 +332,7 @@ impl Session {
     #[pyo3(signature = (gradient: "collections.abc.Callable[..., float] | None" = None))]
     fn evaluated(&mut self, py: Python<'_>, gradient: Option<Bound<'_, PyAny>>) -> PyResult<(Vector, Vector)> {
         let found = self.with_gradient(py, gradient, |engine| {
-            engine.whole()?;
+            engine.quiet()?;
             engine.session.evaluated(&mut *engine.workload)
         })?;
         Ok((Vector(found.parameters), Vector(found.buffers)))

@@ -17,7 +17,7 @@ use crate::base::{Aside, Former, Layout, Result, State, flat};
 use crate::fabric::Port;
 use crate::local::{Ground, Spent};
 use crate::payload::Payload;
-use crate::schedule::{self, Facts};
+use crate::schedule;
 use crate::workload::Workload;
 
 /// The silent steps of a round.
@@ -47,6 +47,11 @@ impl Ahead {
     /// At most `most` steps ahead of what is agreed on.
     pub fn new(most: u64) -> Self {
         Self { most, ..Self::default() }
+    }
+
+    /// τ.
+    pub fn most(&self) -> u64 {
+        self.most
     }
 
     /// Whether any are made.
@@ -143,15 +148,8 @@ impl Worker {
         if spent_up || self.total().is_some_and(|total| step >= total) {
             return None;
         }
-        let facts = Facts {
-            round,
-            step,
-            rate: self.optimizer.anneal.rate(step),
-            previous_rate: Some(self.rate()),
-            steps: self.total(),
-            warming: step < self.optimizer.anneal.warmup(),
-            epoch: self.epoch(),
-        };
+        let anneal = &self.optimizer.anneal;
+        let facts = self.facts(round, step, anneal.rate(step), Some(self.rate()), step < anneal.warmup());
         let silence = schedule::clamped(&*self.schedule, &facts);
         Some(Stretch { round, step, draw: self.draws + self.silence, silence })
     }

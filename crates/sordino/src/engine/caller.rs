@@ -4,8 +4,14 @@
 //! begin        who speaks · feedback: share, look ahead      the caller stands at `worker().point()`
 //! pace         schedule: how many silent steps, at the caller's rate
 //!              the caller steps, and writes its offer, or its point where parameters are offered
-//! close_after  payload ... outer, as in every round
+//! close_after  payload ... outer, as in every round: both of these at once
+//!   speak_after  what the steps led to is on its way
+//!   hear         what all agreed on moves the model
 //! ```
+//! Between the last two the caller may make steps of the next round, as many as `pace_ahead` says: `staleness=delayed`. It
+//! looks after them by itself: it goes on at what the next `begin` shows, less what they add up to. Hearing sooner than at
+//! the last of them changes nothing of that.
+//!
 //! Where raw gradients are offered, what was agreed on is `worker().update()`: the caller's optimizer is the one that makes
 //! a step of it, and `worker().place` says where that led.
 
@@ -15,6 +21,7 @@ use super::told::Told;
 use super::worker::Worker;
 use crate::base::{Error, Purpose, Result};
 use crate::exchange::broadcast;
+use crate::schedule;
 
 /// What a caller that steps itself knows when a round's first step is due.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,6 +34,20 @@ pub struct Pace {
     pub most: Option<u64>,
 }
 
+impl Pace {
+    fn checked(self) -> Result<Self> {
+        if self.rate >= 0.0 && self.rate.is_finite() {
+            return Ok(self);
+        }
+        Err(Error::request(format!("a rate is a number from 0 on, {} came", self.rate)))
+    }
+
+    /// So many silent steps, or as many as there may be.
+    fn cut(self, silence: u64) -> u64 {
+        silence.min(self.most.unwrap_or(u64::MAX)).max(1)
+    }
+}
+
 /// What a worker knows of a caller that makes its own steps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller {
@@ -34,6 +55,15 @@ pub(super) struct Caller {
     pub rate: f64,
     /// Since when it has been on its own.
     pub since: f64,
+    /// Rank 0's decisions for everybody, while words are on their way.
+    pub said: Option<u8>,
+}
+
+impl Caller {
+    /// On its own from now on, at a rate that it has not told.
+    fn at(since: f64) -> Self {
+        Self { rate: f64::NAN, since, said: None }
+    }
 }
 
 impl Session {
@@ -49,7 +79,7 @@ impl Session {
         worker.lend()?;
         round::open(worker, port)?;
         worker.voices().try_for_each(|voice| worker.enter(voice))?;
-        worker.caller = Some(Caller { rate: f64::NAN, since: worker.clock.now() });
+        worker.caller = Some(Caller::at(worker.clock.now()));
         Ok(())
     }
 
@@ -61,15 +91,54 @@ impl Session {
     /// Closes the round that `begin` opened after so many silent steps, fewer than planned if the caller has come to its
     /// end. The number is the same on every rank.
     pub fn close_after(&mut self, steps: u64, flags: u8) -> Result<Told> {
+        self.speak_after(steps, flags)?;
+        self.hear()
+    }
+
+    /// Ends the silent steps of the round that `begin` opened, and says what they led to. Until `hear` no other word may be
+    /// said at this port.
+    pub fn speak_after(&mut self, steps: u64, flags: u8) -> Result<()> {
         let (worker, port) = self.parts();
         worker.spent_by_caller(steps)?;
         round::speak(worker, port, flags)?;
-        round::close(worker, port, flags)
+        let now = worker.clock.now();
+        worker.caller = worker.caller.map(|caller| Caller { since: now, said: Some(flags), ..caller });
+        Ok(())
+    }
+
+    /// How many steps of the next round the caller may make before that begins, at the rate of the first of them.
+    pub fn pace_ahead(&mut self, pace: Pace) -> Result<u64> {
+        self.parts().0.pace_ahead(pace)
+    }
+
+    /// Between two steps that are made while words travel: what follows on those that are here already is done.
+    pub fn progress(&mut self) -> Result<()> {
+        let (worker, port) = self.parts();
+        let Some(Caller { said: Some(flags), .. }) = worker.caller else { return Ok(()) };
+        let began = worker.clock.now();
+        worker.progress(port, flags)?;
+        worker.talked_since(began);
+        let took = worker.clock.now() - began;
+        worker.caller = worker.caller.map(|caller| Caller { since: caller.since + took, ..caller });
+        Ok(())
+    }
+
+    /// Closes the round that `speak_after` spoke in: the model moves by what all agree on.
+    pub fn hear(&mut self) -> Result<Told> {
+        let (worker, port) = self.parts();
+        let Some(Caller { rate, since, said: Some(flags) }) = worker.caller else {
+            return Err(Error::request("`hear` waits for what all agree on, and nothing was said; call speak_after first"));
+        };
+        worker.times.compute += worker.clock.now() - since;
+        let told = round::close(worker, port, flags)?;
+        worker.caller = Some(Caller { rate, said: None, since: worker.clock.now() });
+        Ok(told)
     }
 
     /// The mean of all ranks' vectors, dense: a collective call.
     pub fn average(&mut self, purpose: &Purpose, vector: &mut [f32]) -> Result<()> {
         let (worker, port) = self.parts();
+        worker.heard()?;
         let frame = worker.frame(0);
         worker.average.of(port, purpose, frame, vector)
     }
@@ -77,14 +146,26 @@ impl Session {
     /// Rank 0's vector on every rank: a collective call.
     pub fn broadcast(&mut self, purpose: &Purpose, vector: &mut [f32]) -> Result<()> {
         let (worker, port) = self.parts();
+        worker.heard()?;
         let frame = worker.frame(0);
         broadcast(port, purpose, frame, vector).map(drop)
     }
 }
 
 impl Worker {
+    /// Refuses to go on while words are on their way.
+    pub(super) fn heard(&self) -> Result<()> {
+        match self.caller {
+            Some(Caller { said: Some(_), .. }) => {
+                Err(Error::request("what all agree on is on its way; call `hear` before the next round or word"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// From here on the caller makes the steps.
     fn lend(&mut self) -> Result<()> {
+        self.heard()?;
         let cure = match () {
             () if self.federated() => {
                 "participation of drawn clients: each needs steps of its own; take participation=everyone"
@@ -92,7 +173,6 @@ impl Worker {
             () if self.participation.served().is_some() => {
                 "a server that serves whoever comes: it says when there is work; take participation=everyone"
             }
-            () if self.ahead.goes() => "words that are late: it would have to go on meanwhile; take staleness=fresh",
             () if !self.local.is_plain() => {
                 "local work that is more than the optimizer's steps; take local=descent without `prox`"
             }
@@ -100,7 +180,7 @@ impl Worker {
                 "an estimate that tells lists beside the gradient; take local.estimate=plain"
             }
             () => {
-                self.caller = Some(Caller { rate: f64::NAN, since: self.clock.now() });
+                self.caller = Some(Caller::at(self.clock.now()));
                 return Ok(());
             }
         };
@@ -111,20 +191,30 @@ impl Worker {
 
     /// The schedule's answer at the caller's rate.
     fn pace(&mut self, pace: Pace) -> Result<u64> {
-        let Some(Caller { since, .. }) = self.caller else {
+        self.heard()?;
+        let Some(caller) = self.caller else {
             return Err(Error::request("`pace` was asked for before `begin` had opened a round; call begin first"));
         };
-        if !(pace.rate >= 0.0 && pace.rate.is_finite()) {
-            return Err(Error::request(format!("a rate is a number from 0 on, {} came", pace.rate)));
-        }
-        self.caller = Some(Caller { rate: pace.rate, since });
+        self.caller = Some(Caller { rate: pace.checked()?.rate, ..caller });
         self.begin_silence_at(pace.rate, pace.warming);
-        self.silence = self.silence.min(pace.most.unwrap_or(u64::MAX)).max(1);
+        self.silence = pace.cut(self.silence);
         Ok(self.silence)
+    }
+
+    /// How many of the next round's steps may be made before it begins.
+    fn pace_ahead(&mut self, pace: Pace) -> Result<u64> {
+        let (round, step, previous) = match self.caller {
+            Some(Caller { said: Some(_), rate, .. }) => (self.round + 1, self.step + self.silence, Some(rate)),
+            // What was on its way has been heard already.
+            _ => (self.round, self.step, self.previous_rate),
+        };
+        let facts = self.facts(round, step, pace.checked()?.rate, previous, pace.warming);
+        Ok(pace.cut(schedule::clamped(&*self.schedule, &facts)).min(self.ahead.most()))
     }
 
     /// The caller has made so many silent steps.
     fn spent_by_caller(&mut self, steps: u64) -> Result<()> {
+        self.heard()?;
         let since = match self.caller {
             Some(caller) if !caller.rate.is_nan() && (1..=self.silence).contains(&steps) => caller.since,
             Some(caller) if !caller.rate.is_nan() => {

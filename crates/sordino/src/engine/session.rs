@@ -270,6 +270,7 @@ impl Session {
     /// The model and buffers that an evaluation uses; a collective call. Of a pipelined network rank 0 has the whole,
     /// the others their blocks.
     pub fn evaluated(&mut self, workload: &mut dyn Workload) -> Result<Start> {
+        self.worker.heard()?;
         let found = self.worker.evaluated(&mut *self.port, workload)?;
         let (Some(seat), Some(shared)) = (&self.seat, &mut self.shared) else { return Ok(found) };
         self.worker.quiet()?;
@@ -283,6 +284,7 @@ impl Session {
 
     /// Everything the worker remembers, what its workload does, and what time it is where the port knows.
     pub fn save(&mut self, workload: &dyn Workload) -> Result<State> {
+        self.worker.heard()?;
         let mut state = self.worker.save()?;
         let (mut inner, mut port) = (State::default(), State::default());
         workload.save(&mut inner);

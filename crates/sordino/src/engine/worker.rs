@@ -363,19 +363,14 @@ impl Worker {
 
     /// How many silent steps follow at this rate.
     pub(super) fn begin_silence_at(&mut self, rate: f64, warming: bool) {
-        self.silence = schedule::clamped(
-            &*self.schedule,
-            &Facts {
-                round: self.round,
-                step: self.step,
-                rate,
-                previous_rate: self.previous_rate,
-                steps: self.total,
-                warming,
-                epoch: self.epoch(),
-            },
-        );
+        let facts = self.facts(self.round, self.step, rate, self.previous_rate, warming);
+        self.silence = schedule::clamped(&*self.schedule, &facts);
         self.tally = Tally::default();
+    }
+
+    /// What a schedule goes by in a round that begins with a step at this rate.
+    pub(super) fn facts(&self, round: u64, step: u64, rate: f64, previous_rate: Option<f64>, warming: bool) -> Facts {
+        Facts { round, step, rate, previous_rate, steps: self.total, warming, epoch: self.epoch() }
     }
 
     /// Lays the table: how many silent steps there will be, and who speaks after them.

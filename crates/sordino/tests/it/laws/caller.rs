@@ -17,40 +17,91 @@ fn rate(step: u64) -> f64 {
     RATE / (1.0 + step as f64 / 8.0)
 }
 
-/// The whole run by a caller's own hand: plain descent, or for raw gradients a step on what was agreed.
-fn by_hand(mut session: Session, mut workload: Box<dyn Workload>, rates: fn(u64) -> f64) -> Result<Vec<Vec<f32>>> {
-    let (client, len) = (session.worker().rank() as u64, session.worker().model().len());
-    let (mut gradient, mut models, mut step) = (vec![0.0; len], Vec::new(), 0);
+/// A caller's steps: plain descent, or for raw gradients a step on what was agreed.
+struct Hand {
+    workload: Box<dyn Workload>,
+    rates: fn(u64) -> f64,
+    step: u64,
+    at: Vec<f32>,
+    /// What the steps of the round add up to.
+    sum: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+impl Hand {
+    fn pace(&self) -> Pace {
+        Pace { rate: (self.rates)(self.step), warming: false, most: None }
+    }
+
+    fn step(&mut self, session: &mut Session) -> Result<()> {
+        let client = session.worker().rank() as u64;
+        let draw = Draw { seed: 5, client, step: self.step, batch: Batch::Rows(1) };
+        self.workload.gradient(&self.at, session.worker().buffers_mut(), &draw, &mut self.gradient)?;
+        if session.worker().payload() != Payload::Gradient {
+            flat::scale(&mut self.gradient, (self.rates)(self.step) as f32);
+            flat::subtract(&mut self.at, &self.gradient);
+        }
+        flat::add(&mut self.sum, &self.gradient);
+        self.step += 1;
+        Ok(())
+    }
+}
+
+/// The whole run by a caller's own hand; where words are late it hears them after `patience` steps, if not before.
+fn by_hand(
+    mut session: Session,
+    workload: Box<dyn Workload>,
+    rates: fn(u64) -> f64,
+    patience: u64,
+) -> Result<Vec<Vec<f32>>> {
+    let len = session.worker().model().len();
+    let mut hand = Hand { workload, rates, step: 0, at: Vec::new(), sum: vec![0.0; len], gradient: vec![0.0; len] };
+    let (mut models, mut made, mut total) = (Vec::new(), 0, 0);
     while !session.done() {
         session.begin()?;
-        let mut at = session.worker().point().to_vec();
-        let began = at.clone();
-        let mut sum = vec![0.0; len];
-        let silence = session.pace(Pace { rate: rates(step), warming: false, most: None })?;
-        for _ in 0..silence {
-            let draw = Draw { seed: 5, client, step, batch: Batch::Rows(1) };
-            workload.gradient(&at, session.worker().buffers_mut(), &draw, &mut gradient)?;
-            if session.worker().payload() == Payload::Gradient {
-                flat::add(&mut sum, &gradient);
-            } else {
-                flat::scale(&mut gradient, rates(step) as f32);
-                flat::subtract(&mut at, &gradient);
-                flat::add(&mut sum, &gradient);
-            }
-            step += 1;
+        hand.at = session.worker().point().to_vec();
+        let began = hand.at.clone();
+        if session.worker().payload() != Payload::Gradient {
+            flat::subtract(&mut hand.at, &hand.sum);
         }
+        let first = hand.step - made;
+        let silence = session.pace(Pace { rate: rates(first), ..hand.pace() })?;
+        while made < silence {
+            hand.step(&mut session)?;
+            made += 1;
+        }
+        total += silence;
+        let mut sum = std::mem::replace(&mut hand.sum, vec![0.0; len]);
         match session.worker().payload() {
-            Payload::Parameters => session.worker().point().copy_from_slice(&at),
+            Payload::Parameters => session.worker().point().copy_from_slice(&hand.at),
             Payload::Displacement => session.worker().offer().copy_from_slice(&sum),
             Payload::Gradient => {
                 flat::divide(&mut sum, silence as f32);
                 session.worker().offer().copy_from_slice(&sum);
             }
         }
-        session.close_after(silence, 0)?;
+        made = 0;
+        if session.worker().total() == Some(total) {
+            session.close_after(silence, 0)?;
+        } else {
+            session.speak_after(silence, 0)?;
+            let (ahead, mut heard) = (session.pace_ahead(hand.pace())?, false);
+            while made < ahead {
+                if made == patience {
+                    session.hear()?;
+                    heard = true;
+                }
+                hand.step(&mut session)?;
+                made += 1;
+                session.progress()?;
+            }
+            if !heard {
+                session.hear()?;
+            }
+        }
         if session.worker().payload() == Payload::Gradient {
-            let first = rates(step - silence) as f32;
-            let update: Vec<f32> = session.worker().update().iter().map(|g| g * first).collect();
+            let rate = rates(first) as f32;
+            let update: Vec<f32> = session.worker().update().iter().map(|g| g * rate).collect();
             let mut model = began;
             flat::subtract(&mut model, &update);
             session.worker().place(&model)?;
@@ -78,15 +129,80 @@ fn a_callers_own_descent_is_the_run_that_ours_would_be() {
         let ours = row(name, &[sets, &fixed[..], &["optim.momentum=0"]].concat());
         let trial = Trial::new(&ours, &Buffered, 3, 5, 25);
         let run = trial.run().unwrap();
-        let hand = trial.with(|port| Box::new(port), |session, workload| by_hand(session, workload, |_| RATE)).unwrap();
+        let hand =
+            trial.with(|port| Box::new(port), |session, workload| by_hand(session, workload, |_| RATE, 0)).unwrap();
         for (rank, models) in run.iter().zip(&hand) {
             assert_eq!(rank.rounds.len(), models.len(), "{name}");
             for (ours, theirs) in rank.rounds.iter().zip(models) {
                 assert_eq!(&ours.model, theirs, "{name}, round {}", ours.told.rounds);
             }
         }
-        let other = trial.with(|port| Box::new(port), |session, workload| by_hand(session, workload, |_| 0.08));
+        let other = trial.with(|port| Box::new(port), |session, workload| by_hand(session, workload, |_| 0.08, 0));
         assert_ne!(other.unwrap()[0].last().unwrap(), run[0].last(), "{name}: the caller's rate is the caller's");
+    }
+}
+
+#[test]
+fn steps_that_a_caller_makes_while_words_travel_are_those_that_ours_would_be() {
+    let fixed = ["optim.rate=0.07", "optim.momentum=0", "local.batch=1"];
+    let cases: &[(&str, &[&str])] = &[
+        ("local-sgd", &["schedule.every=4", "staleness=delayed(3)"]),
+        ("local-sgd", &["schedule.every=3", "staleness=delayed(9)", "exchange=reduce"]),
+        ("local-sgd", &["schedule.every=4", "staleness=delayed(2)", "payload=displacement(fragments=2)", "feedback=residual"]),
+        ("diloco", &["schedule.every=5", "staleness=delayed(2)", "compress=orq(5)", "exchange=two_phase", "optim=sgd"]),
+        ("saef", &["schedule.every=4", "staleness=delayed(2)"]),
+        ("sync-sgd", &["staleness=delayed"]),
+        ("qsr", &["schedule.base=2", "schedule.alpha=0.2", "staleness=delayed(3)"]),
+    ];
+    for (name, sets) in cases {
+        let ours = row(name, &[sets, &fixed[..], &["buffers=local"]].concat());
+        let trial = Trial::new(&ours, &Buffered, 3, 5, 25);
+        let run = trial.run().unwrap();
+        // Heard at the last moment, in between, or before the first of the steps made ahead.
+        for patience in [u64::MAX, 1, 0] {
+            let by = |session, workload| by_hand(session, workload, |_| RATE, patience);
+            let hand = trial.with(|port| Box::new(port), by).unwrap();
+            for (rank, models) in run.iter().zip(&hand) {
+                assert_eq!(rank.rounds.len(), models.len(), "{name}");
+                for (ours, theirs) in rank.rounds.iter().zip(models) {
+                    assert_eq!(&ours.model, theirs, "{name}, {patience}, round {}", ours.told.rounds);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_else_is_said_while_words_are_on_their_way() {
+    let recipe = neutral(&["schedule.every=4", "staleness=delayed(2)"]);
+    let refused = Trial::new(&recipe, &Buffered, 2, 5, 12)
+        .with(
+            |port| Box::new(port),
+            |mut session, _| {
+                let pace = Pace { rate: 0.1, warming: false, most: None };
+                let deaf = session.hear().unwrap_err();
+                session.begin()?;
+                session.pace(pace)?;
+                session.speak_after(4, 0)?;
+                let mut vector = [0.0];
+                let errors = [
+                    session.begin().unwrap_err(),
+                    session.pace(pace).unwrap_err(),
+                    session.speak_after(4, 0).unwrap_err(),
+                    session.average(&Purpose::Evaluate, &mut vector).unwrap_err(),
+                    session.broadcast(&Purpose::Control, &mut vector).unwrap_err(),
+                ];
+                assert_eq!(session.pace_ahead(pace)?, 2);
+                assert_eq!(session.pace_ahead(Pace { most: Some(1), ..pace })?, 1);
+                session.hear()?;
+                assert_eq!(session.pace_ahead(pace)?, 2, "heard or not");
+                Ok((deaf, errors))
+            },
+        )
+        .unwrap();
+    for (deaf, errors) in refused {
+        assert!(deaf.to_string().contains("speak_after"), "{deaf}");
+        assert!(errors.iter().all(|error| error.to_string().contains("`hear`")), "{errors:?}");
     }
 }
 
