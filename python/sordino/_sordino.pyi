@@ -345,6 +345,10 @@ class Session:
     ...     told = session.close_after(steps)
     >>> session.rounds, session.model.round(3).tolist()
     (10, [3.0, 3.0, 3.0, 3.0])
+
+    With `staleness=delayed` such a caller goes on while words travel: `speak_after` in the place of `close_after`, up to
+    `pace_ahead` steps of the next round with `progress` after each, then `hear` and `begin`; it goes on at `point` less what
+    these steps add up to.
     """
     def __new__(cls, /, recipe: "Recipe | str", tensors: "collections.abc.Iterable[tuple[str, collections.abc.Sequence[int]] | tuple[str, collections.abc.Sequence[int], str]]", start: "numpy.typing.NDArray[numpy.float32]", port: "object | None" = None, *, buffers: "numpy.typing.NDArray[numpy.float32] | None" = None, seed: SupportsIndex = 0, steps: SupportsIndex | None = None, rows: "collections.abc.Sequence[float] | None" = None, own_optimizer: bool = False) -> Session: ...
     def __repr__(self, /) -> str: ...
@@ -394,6 +398,10 @@ class Session:
         The model and the buffers that an evaluation uses: a collective call. `gradient` is asked only where buffers are
         estimated anew.
         """
+    def hear(self, /) -> Told:
+        """
+        The second half of `close_after`: the model moves by what all agree on.
+        """
     def ledger(self, /) -> "list[dict[str, str | int]]":
         """
         What this rank (and the server or the clients that it plays) sent: for each link and purpose `from`, `to`,
@@ -427,6 +435,11 @@ class Session:
         How many steps the caller makes in the round that has begun, at most `most`. `rate` is that of the first of them,
         the same on every rank; `warming` says that warm-up is known to last.
         """
+    def pace_ahead(self, /, rate: SupportsFloat | SupportsIndex, *, warming: bool = False, most: SupportsIndex | None = None) -> int:
+        """
+        How many steps of the next round may be made before it begins: as many as `staleness=delayed` and that round allow.
+        Arguments are those of its `pace`.
+        """
     @property
     def payload(self, /) -> str:
         """
@@ -440,6 +453,10 @@ class Session:
     def point(self, /) -> NDArray[float32]:
         """
         Where the steps of this round begin, or have led. A copy.
+        """
+    def progress(self, /) -> None:
+        """
+        Moves on what is on its way, between two steps; never waits.
         """
     @property
     def rank(self, /) -> int:
@@ -488,6 +505,10 @@ class Session:
     def size(self, /) -> int:
         """
         How many ranks there are.
+        """
+    def speak_after(self, /, steps: SupportsIndex, flags: SupportsIndex = 0) -> None:
+        """
+        The first half of `close_after`: what was offered is on its way.
         """
     @property
     def steps(self, /) -> int:

@@ -87,6 +87,23 @@ def local_sgd(ranks, rates, silences, momentum):
     return x
 
 
+def late_local_sgd(ranks, rates, every, late, momentum):
+    """Averages of the points that rounds led to, taken in so many steps later, with the steps made since on top."""
+    points, inner = [start() for _ in range(ranks)], [Sgd(momentum) for _ in range(ranks)]
+    awaited, step = None, 0
+    for begun in range(0, len(rates), every):
+        end = min(begun + every, len(rates))
+        for step in range(begun, end):
+            for rank in range(ranks):
+                points[rank] = points[rank] - inner[rank].move(gradient(points[rank], rank, step), rates[step])
+            if awaited is not None and step + 1 == min(begun + late, end):
+                mean = np.mean(awaited, axis=0, dtype=np.float32)
+                points = [mean - (led - point) for led, point in zip(awaited, points)]
+                awaited = None
+        awaited = list(points)
+    return np.mean(awaited, axis=0, dtype=np.float32)
+
+
 def top(vector, share):
     """The largest entries of each tensor, the rest 0."""
     out = np.zeros_like(vector)

@@ -36,6 +36,7 @@ def save(folder, opt: Wrapped, model: nn.Module, **more) -> Path:
     tensors as they are. The state of torch's generators is saved as well.
     """
     _expect(opt)
+    opt.quiet()
     root = Path(folder) / FOLDER
     draft = root / _everybody(opt, lambda: _begin(root, opt.steps) if _rank(opt) == 0 else "")[0]
     _everybody(opt, lambda: _write_rank(draft, opt, model, more))
@@ -50,6 +51,7 @@ def load(folder, opt: Wrapped, model: nn.Module, **more) -> dict | None:
     there is no checkpoint nothing happens and none is returned, so a script may begin with it.
     """
     _expect(opt)
+    opt.quiet()
     root = Path(folder) / FOLDER
     name = _current(root)
     names = _everybody(opt, lambda: name or "")

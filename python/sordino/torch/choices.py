@@ -14,6 +14,7 @@ _ALONE = {
     "exchange": "gather",
     "outer": "none",
     "topology": "complete",
+    "staleness": "fresh",
     "local.state": "keep",
 }
 
@@ -81,8 +82,12 @@ class Choices:
         self.buffers, keys = self.chosen["buffers"]
         self.batches = int(float(keys.get("batches", 10)))
         """Batches that re-estimate running statistics."""
-        if self.buffers == "reestimate":
-            # That takes passes of the model, which only an evaluation here can make.
+        late, keys = self.chosen["staleness"]
+        self.delay = int(float(keys.get("steps", keys.get("0", 1)))) if late == "delayed" else 0
+        """Steps that a meeting's words may be late."""
+        if self.buffers == "reestimate" or (self.delay > 0 and self.buffers in ("average", "root")):
+            # That takes passes of the model, which only an evaluation here can make; and what is awaited may be taken in
+            # sooner than running statistics meet.
             recipe["buffers"] = "local"
         recipe.check()
         self.recipe = recipe.resolve(rate=rate, ranks=ranks, parameters=parameters)
@@ -143,8 +148,14 @@ class Choices:
             no("local", "gradients come from backward()", "set local.estimate=plain")
         if chosen["participation"][0] != "everyone":
             no("participation", "every process works all the time", "set participation=everyone, or use sordino.run")
-        if chosen["staleness"][0] != "fresh":
-            no("staleness", "nobody is served late where all meet", "set staleness=fresh, or use sordino.run")
+        if chosen["staleness"][0] not in ("fresh", "delayed"):
+            no("staleness", "nobody is served late where all meet", "set staleness=fresh or delayed, or use sordino.run")
+        if chosen["staleness"][0] == "delayed" and chosen["payload"][0] == "gradient":
+            no(
+                "staleness",
+                "the optimizer you wrap steps along what all agree on, so it has nothing to do meanwhile",
+                "set payload=displacement or parameters, or staleness=fresh",
+            )
         if chosen["placement"][0] != "replicate":
             no("placement", "every process holds the whole model", "set placement=replicate, or use sordino.run")
         if chosen["privacy"][0] != "none":

@@ -52,7 +52,7 @@ def averaged(opt: Wrapped, batches: Iterable | None = None) -> Iterator[nn.Modul
 def _agree(opt: Wrapped) -> None:
     opt.placed()
     remembers = opt.choices.chosen["feedback"][0] != "none"
-    if opt.made > 0 and not opt.gradients and not remembers:
+    if (opt.made > 0 or opt.late.awaited) and not opt.gradients and not remembers:
         parameters = opt.average(opt.flat.read())
         buffers = opt.buffers.read()
         if len(opt.buffers):

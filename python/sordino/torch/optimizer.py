@@ -19,6 +19,7 @@ from . import moments, state
 from .choices import Choices, peak_rate
 from .fabric import Fabric, alone
 from .flat import buffers_of, named_parameters_of
+from .late import Late
 
 __all__ = ["Wrapped", "wrap"]
 
@@ -52,6 +53,9 @@ def wrap(
     gamma: a step is scaled so that rate times gradient is no longer than ``clip``, for this step alone; it anneals along
     with the rate. ``rows`` is how many rows this rank has, for choices that ask. ``group`` is a process group and
     ``timeout`` how many seconds its ranks wait for one another.
+
+    With ``staleness="delayed(n)"`` steps go on while a meeting's words travel, up to n of them. Saving, evaluating and
+    recording take these words in first, so every rank does that at the same step.
 
     Every process must call it at the same place: it broadcasts rank 0's parameters. A process that is alone goes on as
     if nothing were wrapped, clipping aside.
@@ -117,6 +121,7 @@ class Wrapped(torch.optim.Optimizer):
         self._shares = int(float(self.choices.chosen["feedback"][1].get("every", 0)))
         self.began = np.zeros(0, dtype=np.float32)
         self.begun = False
+        self.late = Late(0 if self.alone else self.choices.delay)
         self._lent = False
         """Whether `finish` put the model where a round has begun from another point."""
         self.clipped = 0
@@ -171,10 +176,12 @@ class Wrapped(torch.optim.Optimizer):
 
     def average(self, vector: np.ndarray, purpose: str = "evaluate") -> np.ndarray:
         """The dense mean of a vector over all ranks: a collective call, counted under `purpose`."""
+        self.quiet()
         return self.session.average(vector, purpose)
 
     def broadcast(self, vector: np.ndarray, purpose: str = "control") -> np.ndarray:
         """Rank 0's vector, on every rank."""
+        self.quiet()
         return self.session.broadcast(vector, purpose)
 
     # --- what an optimizer has ---------------------------------------------------------------------------------------
@@ -214,7 +221,8 @@ class Wrapped(torch.optim.Optimizer):
     def state_dict(self) -> dict:
         """The state of the optimizer inside, with one key more, ``sordino``: the engine's state, this rank's.
 
-        Every rank's differs: save all of them (:func:`sordino.save` does). Not a collective call.
+        Every rank's differs: save all of them (:func:`sordino.save` does). Not a collective call, but with
+        ``staleness=delayed``.
         """
         for hook in self._hooks("state_dict_pre"):
             hook(self)
@@ -280,8 +288,8 @@ class Wrapped(torch.optim.Optimizer):
             self.steps += 1
             self.made += 1
             self._times["compute"] += time.perf_counter() - self._left
-            if not self.alone and self.made >= self.silence:
-                self._meet()
+            if not self.alone:
+                self._go_on()
         else:
             self._times["compute"] += arrived - self._left
             self._meet_at_gradients(skip)
@@ -344,7 +352,7 @@ class Wrapped(torch.optim.Optimizer):
         """Averages gradients over the ranks of this host; where one of them skips the step, all do."""
         gradients = [None if skip else p.grad for p in self.flat.tensors]
         words = self.session.together(np.append(self.flat.read(gradients), np.float32(skip)))
-        self.fabric.settle()
+        self._settle()
         if words[-1] > 0:
             return True
         self._take(words[:-1])
@@ -398,8 +406,9 @@ class Wrapped(torch.optim.Optimizer):
         """The rate that schedules go by."""
         return float(self.inner.param_groups[self.rate_group]["lr"])
 
-    def _begin(self) -> None:
-        """Opens a round: residuals may be shared, and parameters move to where its gradients are to be taken."""
+    def _begin(self, made: np.ndarray | None = None) -> None:
+        """Opens a round: residuals may be shared, and parameters move to where its gradients are to be taken, less what
+        was made of it already."""
         self._before = None
         if self._shares and (self.session.rounds + 1) % self._shares == 0:
             # A state that is taken back begins its round anew, so it must be from before residuals were shared.
@@ -407,55 +416,112 @@ class Wrapped(torch.optim.Optimizer):
                 self.placed()
             self._before = self.session.save()
         self.session.begin()
-        self.silence, self.made, self.begun = None, 0, True
+        self.silence, self.begun = None, True
+        if made is None:
+            self.made = 0
         if not self.gradients:
-            self._stand(self.session.point)
+            self._stand(self.session.point, made)
         self.fabric.settle()
 
-    def _stand(self, at: np.ndarray) -> None:
-        """Moves the parameters; low precision keeps what it can of it."""
-        self.flat.write(at)
-        self.began = at if self.flat.exact else self.flat.read()
+    def _stand(self, at: np.ndarray, made: np.ndarray | None = None) -> None:
+        """Moves the parameters to a point, less what was made of the round already; low precision keeps what it can of it."""
+        self.flat.write(at if made is None else at - made)
+        if self.flat.exact:
+            self.began = at
+        else:
+            self.began = self.flat.read() if made is None else self.flat.read() + made
 
     def _pace(self) -> None:
         """At a round's first step: how many there will be, at the rate that the caller's scheduler has set."""
+        if self.late.awaited:
+            if self.late.steps is None:
+                self.late.steps = self._asked(self.session.pace_ahead)
+            return
         if not self.begun:
             self._begin()
         elif self.silence is None and self._lent:
             self._stand(self.session.point)
         self._lent = False
         if self.silence is None:
-            most = self.max_every if self.total is None else self.total - self.steps
-            self.paced = (self.rate, self.steps < self.warmup, most)
-            rate, warming, most = self.paced
-            self.silence = self.session.pace(rate, warming=warming, most=most)
+            self.silence = self._asked(self.session.pace)
+
+    def _asked(self, pace) -> int:
+        """What the schedule answers at a round's first step."""
+        most = self.max_every if self.total is None else self.total - self.steps
+        self.paced = (self.rate, self.steps < self.warmup, most)
+        rate, warming, most = self.paced
+        return pace(rate, warming=warming, most=most)
+
+    def _go_on(self) -> None:
+        """After a step: words move on, what all agreed on is taken in, and the round closes, where it is time."""
+        if self.late.awaited:
+            began = time.perf_counter()
+            if self.late.travelling:
+                self.session.progress()
+            self._times["meetings"] += time.perf_counter() - began
+            if self.made < self.late.steps:
+                return
+            self._land()
+        if self.made >= self.silence:
+            self._meet()
 
     def _meet(self) -> None:
-        """Closes the round: what its steps came to is offered, and what all agreed on is where everybody goes on."""
+        """Closes the round: what its steps came to is offered, and what all agreed on is where everybody goes on. Where
+        words may be late they are on their way, and nobody moves."""
         began = time.perf_counter()
+        last = self.total is not None and self.steps >= self.total
         moved = self.began - self.flat.read()
         if self.session.payload == "parameters":
             self.session.set_point(self.flat.read() if self.flat.exact else self.session.point - moved)
         else:
             self.session.set_offer(moved)
-        self._close(self.made)
+        if self.late.most > 0 and not last:
+            self.late.depart(self.session, self.made, self.flat.read())
+            self.begun, self.made, self.silence = False, 0, None
+        else:
+            self._close(self.made)
+            self._met()
+            self.begun, self.made, self.silence = False, 0, None
+            if last:
+                self.flat.write(self.session.model)
+            else:
+                self._begin()
+        self._settle()
+        self._times["meetings"] += time.perf_counter() - began
+
+    def _land(self) -> None:
+        """What all agreed on is where everybody goes on, with the steps made meanwhile on top."""
+        began = time.perf_counter()
+        self.quiet()
+        self._met()
+        self._begin(self.late.land(self.flat.read()))
+        if self.made > 0:
+            rate, warming, most = self.paced
+            self.silence = self.session.pace(rate, warming=warming, most=most)
+        self._settle()
+        self._times["meetings"] += time.perf_counter() - began
+
+    def _met(self) -> None:
+        """What a meeting does to the state of the optimizer inside, and to running statistics where words were late."""
         if self.choices.meeting == "average":
             moments.average(self)
         elif self.choices.meeting == "reset":
             self.inner.state.clear()
-        self.begun, self.made, self.silence = False, 0, None
-        if self.total is not None and self.steps >= self.total:
-            self.flat.write(self.session.model)
-        else:
-            self._begin()
-        self.fabric.settle()
-        self._times["meetings"] += time.perf_counter() - began
+        if len(self.buffers) and self.late.most > 0 and self.choices.buffers in ("average", "root"):
+            share = self.broadcast if self.choices.buffers == "root" else self.average
+            self.buffers.write(share(self.buffers.read(), "buffers"))
+
+    def quiet(self) -> None:
+        """Takes in words that are on their way, so that others can be said; parameters stay where they are."""
+        if self.late.travelling:
+            self.late.hear(self.session)
+            self.fabric.settle()
 
     def _close(self, steps: int):
         if len(self.buffers):
             self.session.set_buffers(self.buffers.read())
         told = self.session.close_after(steps)
-        if len(self.buffers) and self.choices.buffers in ("average", "root"):
+        if len(self.buffers) and self.choices.recipe["buffers"] in ("average", "root"):
             self.buffers.write(self.session.buffers)
         return told
 
@@ -479,7 +545,8 @@ class Wrapped(torch.optim.Optimizer):
             self._begin()
 
     def placed(self) -> None:
-        """Tells the engine where the parameters are, where they moved without its knowledge."""
+        """Tells the engine where the parameters are, where they moved without its knowledge; no word is on its way then."""
+        self.quiet()
         if self.alone and self.steps > self.session.steps:
             # Nobody was met: one round of a single rank, so that the record knows how far the run is.
             self.session.begin()
@@ -497,6 +564,8 @@ class Wrapped(torch.optim.Optimizer):
         """
         if self.alone or self.gradients:
             return
+        if self.late.awaited:
+            self._land()
         if self.made > 0:
             before, self.total = self.total, self.steps
             try:
@@ -518,7 +587,7 @@ class Wrapped(torch.optim.Optimizer):
         self._settle()
 
     def _settle(self) -> None:
-        if not self.alone:
+        if not (self.alone or self.late.travelling):
             self.fabric.settle()
 
     def report(self, folder=None) -> dict:

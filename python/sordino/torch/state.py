@@ -18,7 +18,8 @@ FORMAT = 1
 def gather(opt) -> dict:
     """The state of the optimizer inside with ours beside it; tensors, numbers and strings only."""
     opt.placed()
-    within = opt.made > 0 and not opt.gradients and not opt.alone
+    late = opt.late.awaited
+    within = (opt.made > 0 or late) and not opt.gradients and not opt.alone
     ours = {
         "format": FORMAT,
         "method": opt.choices.method,
@@ -29,14 +30,16 @@ def gather(opt) -> dict:
         "sizes": [tensor.numel() for tensor in opt.flat.tensors],
         "steps": opt.steps,
         "made": opt.made if within else 0,
-        "pace": list(opt.paced) if within else None,
+        "pace": list(opt.paced) if within and opt.made > 0 else None,
         "begun": opt.begun,
         "clipped": opt.clipped,
         "seconds": dict(opt._times),
         "resumed": list(opt.resumed),
         "session": torch.from_numpy(np.frombuffer(opt.saved(), dtype=np.uint8).copy()),
+        # Steps made while words travelled: where they began, and where they have led.
+        "late": opt.late.saved(),
         # Within a round every rank is somewhere else: where it began, and where it is.
-        "began": torch.from_numpy(opt.began.copy()) if within else None,
+        "began": torch.from_numpy((opt.late.departed if late else opt.began).copy()) if within else None,
         "parameters": torch.from_numpy(opt.flat.read()) if within else None,
     }
     return {**opt.inner.state_dict(), KEY: ours}
@@ -53,6 +56,7 @@ def take(opt, found) -> None:
         return
     ranks, rank = (1, 0) if opt.alone else (opt.fabric.size, opt.fabric.rank)
     _expect(opt, states, ranks, rank)
+    opt.quiet()
     _meet_as_before(opt, states)
     if states[0][KEY]["ranks"] == ranks:
         state = next(state for state in states if state[KEY]["rank"] == rank)
@@ -121,13 +125,19 @@ def _resume(opt, state: dict) -> None:
     opt.inner.load_state_dict({key: value for key, value in state.items() if key != KEY})
     opt.session.load(_bytes(ours))
     opt.begun, opt.made, opt.silence = False, 0, None
+    began = None if ours["began"] is None else ours["began"].cpu().numpy().copy()
+    opt.late.load(ours["late"], began)
+    if opt.late.awaited:
+        opt.flat.write(ours["parameters"].cpu().numpy())
+        opt.made, opt.paced = ours["made"], ours["pace"] and tuple(ours["pace"])
+        return
     if opt.alone or opt.gradients or not ours["begun"]:
         opt.flat.write(opt.session.model)
     if opt.alone or not ours["begun"]:
         return
     opt._begin()
     if ours["parameters"] is not None:
-        opt.began = ours["began"].cpu().numpy().copy()
+        opt.began = began
         opt.flat.write(ours["parameters"].cpu().numpy())
         opt.made, opt.paced = ours["made"], tuple(ours["pace"])
         rate, warming, most = opt.paced
@@ -149,6 +159,7 @@ def _deal(opt, states: list[dict]) -> None:
     opt.session.place(model)
     opt.flat.write(model)
     opt.begun, opt.made, opt.silence = False, 0, None
+    opt.late.load(None, None)
     if not opt.alone and (opt.total is None or states[0][KEY]["steps"] < opt.total):
         opt._begin()
 

@@ -1,0 +1,63 @@
+"""Steps of the next round that are made while the words of the last one travel: ``staleness=delayed``.
+
+A round speaks where it ends. The optimizer goes on from where its steps have led, as many steps as words may be late or the
+next round has; then what all agreed on is taken in, the next round begins there, and the steps made meanwhile are on top.
+Words are only taken in sooner where somebody asks for something else that all ranks must say: no number depends on it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["Late"]
+
+
+class Late:
+    """What was made of the next round while words travelled."""
+
+    def __init__(self, most: int):
+        self.most = most
+        """How many steps late words may be; 0: they are waited for."""
+        self.departed: np.ndarray | None = None
+        """Where the steps of the last round led, while what all agree on is awaited."""
+        self.heard = False
+        """Whether that has been taken in already."""
+        self.steps: int | None = None
+        """How many steps are made meanwhile, once the first of them has begun."""
+
+    @property
+    def awaited(self) -> bool:
+        """Whether what all agree on is still to move the parameters."""
+        return self.departed is not None
+
+    @property
+    def travelling(self) -> bool:
+        """Whether words are on their way."""
+        return self.awaited and not self.heard
+
+    def depart(self, session, steps: int, at: np.ndarray) -> None:
+        """Says what the round's steps led to."""
+        session.speak_after(steps)
+        self.departed, self.heard, self.steps = at, False, None
+
+    def hear(self, session) -> None:
+        """Takes in what is on its way; the parameters stay where they are."""
+        if self.travelling:
+            session.hear()
+            self.heard = True
+
+    def land(self, at: np.ndarray) -> np.ndarray:
+        """What the steps made meanwhile subtracted in sum, with nothing awaited any more."""
+        made, self.departed = self.departed - at, None
+        return made
+
+    def saved(self) -> dict | None:
+        """What a state keeps of it; where the last round led and where the parameters are stands beside it."""
+        return {"steps": -1 if self.steps is None else self.steps} if self.awaited else None
+
+    def load(self, found: dict | None, departed: np.ndarray | None) -> None:
+        """Takes that back. A state is one in which everything was heard."""
+        self.departed, self.heard, self.steps = None, False, None
+        if found is not None:
+            self.departed, self.heard = departed, True
+            self.steps = found["steps"] if found["steps"] >= 0 else None
