@@ -19,7 +19,7 @@ use mpi::traits::CommunicatorCollectives;
 use sordino::Result;
 use sordino::aggregate::Mean;
 use sordino::base::{Layout, Purpose};
-use sordino::compress::Dense;
+use sordino::compress::{Class, Dense};
 use sordino::exchange::{Exchange, Frame, Reduce, Talk, Voice};
 use sordino::fabric::Port;
 use sordino_mpi::MpiPort;
@@ -44,15 +44,16 @@ fn main() {
     }
 }
 
-/// One round of an exchange.
-fn exchanged(
-    port: &mut MpiPort,
-    exchange: &mut Reduce,
-    layout: &Layout,
-    given: &[f32],
-    agreed: &mut [f32],
-) -> Result<()> {
-    let (rank, mut said) = (port.rank(), vec![0.0; given.len()]);
+/// What a round works on: what is given and said, and what is agreed on.
+struct Vectors {
+    given: Vec<f32>,
+    said: Vec<f32>,
+    agreed: Vec<f32>,
+}
+
+/// One round of an exchange, in place where it can be.
+fn exchanged(port: &mut MpiPort, exchange: &mut Reduce, layout: &Layout, vectors: &mut Vectors) -> Result<()> {
+    let (rank, Vectors { given, said, agreed }) = (port.rank(), vectors);
     let mut talk = Talk {
         port,
         compressor: &mut Dense,
@@ -66,8 +67,11 @@ fn exchanged(
         clients: false,
         weights: &[],
     };
-    exchange.begin(&mut talk, Voice { client: rank as u64, rank }, given, &mut said)?;
-    exchange.finish(&mut talk, &mut said, agreed)?;
+    if let Some(exchange) = exchange.in_place(Class::Lossless) {
+        return exchange.overwrite(&mut talk, agreed).map(drop);
+    }
+    exchange.begin(&mut talk, Voice { client: rank as u64, rank }, given, said)?;
+    exchange.finish(&mut talk, said, agreed)?;
     Ok(())
 }
 
@@ -84,18 +88,20 @@ fn measure(mut port: MpiPort) -> Result<()> {
     for (len, times) in LENGTHS {
         let layout = Layout::vector(len);
         let given: Vec<f32> = (0..len).map(|i| (i % 1000) as f32 * (1.0 + port.rank() as f32)).collect();
-        let (mut agreed, mut taken) = (vec![0.0; len], [const { Vec::new() }; 3]);
+        let mut vectors = Vectors { said: given.clone(), agreed: given.clone(), given };
+        let mut taken = [const { Vec::new() }; 3];
         // The first turn warms memory up and is not counted.
         for turn in 0..=times {
             for (way, taken) in taken.iter_mut().enumerate() {
+                vectors.agreed.copy_from_slice(&vectors.given);
                 world.barrier();
                 let began = Instant::now();
                 match way {
-                    0 => exchanged(&mut port, &mut ours, &layout, &given, &mut agreed)?,
-                    1 => exchanged(&mut port, &mut engines, &layout, &given, &mut agreed)?,
-                    _ => world.all_reduce_into(&given[..], &mut agreed[..], SystemOperation::sum()),
+                    0 => exchanged(&mut port, &mut ours, &layout, &mut vectors)?,
+                    1 => exchanged(&mut port, &mut engines, &layout, &mut vectors)?,
+                    _ => world.all_reduce_into(&vectors.given[..], &mut vectors.agreed[..], SystemOperation::sum()),
                 }
-                black_box(&agreed);
+                black_box(&vectors.agreed);
                 let (own, mut slowest) = (began.elapsed().as_secs_f64() * 1e3, 0.0);
                 world.all_reduce_into(&own, &mut slowest, SystemOperation::max());
                 if turn > 0 {

@@ -289,6 +289,16 @@ pub fn divide(y: &mut [f32], n: f32) {
     }
 }
 
+/// y ← y/n; whether every quotient is finite.
+pub fn divide_finite(y: &mut [f32], n: f32) -> bool {
+    // As in `is_finite`, but every entry is divided all the same.
+    let top = y.iter_mut().fold(0u32, |top, a| {
+        *a /= n;
+        top.max(a.to_bits() & 0x7F80_0000)
+    });
+    top != 0x7F80_0000
+}
+
 /// A 64-bit hash of the bits of a vector, for comparing trajectories across engines and for naming data.
 pub fn fingerprint(x: &[f32]) -> u64 {
     x.iter().fold(0xCBF2_9CE4_8422_2325, |h, v| {

@@ -127,7 +127,9 @@ impl Session {
     pub fn hear(&mut self) -> Result<Told> {
         let (worker, port) = self.parts();
         let Some(Caller { rate, since, said: Some(flags) }) = worker.caller else {
-            return Err(Error::request("`hear` waits for what all agree on, and nothing was said; call speak_after first"));
+            return Err(Error::request(
+                "`hear` waits for what all agree on, and nothing was said; call speak_after first",
+            ));
         };
         worker.times.compute += worker.clock.now() - since;
         let told = round::close(worker, port, flags)?;

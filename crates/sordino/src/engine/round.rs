@@ -85,7 +85,10 @@ pub fn close(w: &mut Worker, port: &mut dyn Port, flags: u8) -> Result<Told> {
         Payload::Parameters if w.fragments.plain() => w.model.copy_from_slice(&w.agreed),
         Payload::Parameters => w.agreed.iter_mut().zip(&w.model).for_each(|(a, x)| *a = x - *a),
     }
-    if !(w.payload == Payload::Parameters && w.fragments.plain()) {
+    if w.payload == Payload::Gradient && w.caller.is_some() && w.fragments.plain() {
+        // The caller steps along it, and says where that led.
+        std::mem::swap(&mut w.update, &mut w.agreed);
+    } else if !(w.payload == Payload::Parameters && w.fragments.plain()) {
         w.update.copy_from_slice(&w.agreed);
         w.fragments.outer(w.round, (&w.model, &w.agreed), rate, w.step, &mut w.update);
         flat::subtract(&mut w.model, &w.update);

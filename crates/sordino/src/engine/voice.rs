@@ -85,8 +85,19 @@ impl Worker {
         self.guard.as_mut().map_or(Ok(()), |guard| guard.hide(voice.client, round, voices, &self.offer))
     }
 
+    /// Whether an offer is overwritten with what all agree on: nobody needs it besides, and it is all there is to say.
+    fn overwrites(&mut self) -> bool {
+        let lonely = self.feedback.forgets() && self.guard.is_none() && self.asides.is_empty();
+        let whole = !self.fragments.several() && !self.seats.clients;
+        lonely && whole && self.exchange.in_place(self.compressor.class(&self.layout)).is_some()
+    }
+
     /// The voice that has the floor says what it gives, and what goes beside it.
     pub(super) fn speak(&mut self, port: &mut dyn Port, flags: u8) -> Result<()> {
+        if self.overwrites() {
+            self.count();
+            return Ok(());
+        }
         let (frame, voice) = (self.frame(flags), self.voice);
         let mut table = Table { port: &mut *port, frame, seed: self.seed, seats: &self.seats };
         let Fragment { range, layout, .. } = self.fragments.of(self.round);
@@ -130,10 +141,16 @@ impl Worker {
 
     /// What all voices agreed on: fills `agreed` and `heard`, returns rank 0's flags.
     pub(super) fn agree(&mut self, port: &mut dyn Port, flags: u8) -> Result<u8> {
-        let frame = self.frame(flags);
+        let (frame, overwrites) = (self.frame(flags), self.overwrites());
         let mut table = Table { port: &mut *port, frame, seed: self.seed, seats: &self.seats };
         let Fragment { range, layout, .. } = self.fragments.of(self.round);
+        let code = self.compressor.class(layout);
         let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, layout);
+        if let Some(exchange) = self.exchange.in_place(code).filter(|_| overwrites) {
+            let flags = exchange.overwrite(&mut talk, &mut self.offer)?;
+            std::mem::swap(&mut self.offer, &mut self.agreed);
+            return Ok(flags);
+        }
         if self.fragments.several() {
             self.agreed.fill(0.0);
         }

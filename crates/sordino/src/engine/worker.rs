@@ -272,7 +272,7 @@ impl Worker {
         &mut self.offer
     }
 
-    /// What this worker was understood to have said at the last meeting.
+    /// What this worker was understood to have said at the last meeting; not kept where its offer was overwritten.
     pub fn said(&self) -> &[f32] {
         &self.said
     }

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use crate::aggregate::{Aggregator, Gathering, Onto};
 use crate::base::{Error, Former, Kind, Layout, Purpose, Reader, Result, State, Stream, Use, flat};
-use crate::compress::Compressor;
+use crate::compress::{Class, Compressor};
 use crate::fabric::{Port, Tag, Way};
 use crate::grammar::{self, Element, Entry, Key};
 
@@ -162,6 +162,12 @@ pub trait Exchange: Send {
     /// Waits for the others and agrees.
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8>;
 
+    /// Where what is given is needed for nothing else, and all of it is said: what overwrites it with what all agree on, in
+    /// the place of `begin` and `finish`. None where the two are needed.
+    fn in_place(&mut self, _code: Class) -> Option<&mut dyn InPlace> {
+        None
+    }
+
     /// ‖what was agreed on and not yet told to everybody‖₂, where this rank keeps it.
     fn owed(&self) -> f64 {
         0.0
@@ -185,6 +191,13 @@ pub trait Exchange: Send {
     fn deal(&mut self, former: &Former, _rank: usize) -> Result<State> {
         former.same_but(&[])
     }
+}
+
+/// An exchange by one call on one vector.
+pub trait InPlace {
+    /// Overwrites `vector` with the aggregate, and returns rank 0's flags. Where the aggregate is not finite all ranks refuse
+    /// it as diverged.
+    fn overwrite(&mut self, talk: &mut Talk, vector: &mut Vec<f32>) -> Result<u8>;
 }
 
 /// What builds an exchange once the way down is built by its caller.
@@ -307,10 +320,11 @@ pub fn refuse_unfinite(given: &[f32]) -> Result<()> {
     if flat::is_finite(given) {
         return Ok(());
     }
-    Err(Error::new(
-        Kind::Diverged,
-        "a vector to be sent is not finite: training has diverged; a lower optim.rate may help",
-    ))
+    Err(diverged("a vector to be sent"))
+}
+
+fn diverged(what: &str) -> Error {
+    Error::new(Kind::Diverged, format!("{what} is not finite: training has diverged; a lower optim.rate may help"))
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@
 //!
 //! `by=engine` leaves the sum to the engine of the fabric (MPI's own collective) and divides once: equal to rounding, in
 //! the engine's order, so outside the promise that all fabrics give the same bits. Only the payload goes by it; weights
-//! do not. A fabric without an engine refuses it. Its bytes are counted as a ring's.
+//! do not. A fabric without an engine refuses it. Its bytes are counted as a ring's. A dense vector that nobody needs
+//! afterwards is overwritten by that one call; what is not finite is found in the sum, by all ranks.
 //!
 //! # When it helps, when it hurts
 //! What synchronous training uses. Its bytes do not grow with N; it cannot carry quantized or selected messages. The
@@ -34,10 +35,10 @@ mod engine;
 
 use std::ops::Range;
 
-use super::{Exchange, Frame, PIECE, Talk, Voice, around, refuse_unfinite};
+use super::{Exchange, Frame, InPlace, PIECE, Talk, Voice, around, refuse_unfinite};
 use crate::aggregate::{Aggregator, Gathering, Mean};
 use crate::base::{Error, Purpose, Result, Stream, Writer, flat};
-use crate::compress::Coding;
+use crate::compress::{Class, Coding};
 use crate::fabric::{Port, Tag, peers};
 
 /// Reduce-scatter and all-gather.
@@ -84,6 +85,11 @@ impl Exchange for Reduce {
         Ok(())
     }
 
+    /// An engine adds up the very numbers that are given, where the code leaves them as they are.
+    fn in_place(&mut self, code: Class) -> Option<&mut dyn InPlace> {
+        (self.engine && code == Class::Lossless).then_some(self)
+    }
+
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
         let (stream, shared): (Stream, Stream) = talk.streams(talk.port.rank() as u64);
         let coding = Coding { layout: talk.layout, stream: &stream, shared: &shared };
@@ -106,6 +112,12 @@ impl Exchange for Reduce {
             flat::divide(said, gain as f32);
         }
         Ok(flags)
+    }
+}
+
+impl InPlace for Reduce {
+    fn overwrite(&mut self, talk: &mut Talk, vector: &mut Vec<f32>) -> Result<u8> {
+        engine::agree(talk, vector)
     }
 }
 

@@ -38,6 +38,11 @@ pub trait Feedback: Send {
     /// Restore: turns what was agreed on into what it stands for. `share` is the fraction of workers that spoke.
     fn restore(&mut self, _agreed: &mut [f32], _share: f32) {}
 
+    /// Whether it does nothing at any moment, and so needs neither what was given nor what was said.
+    fn forgets(&self) -> bool {
+        false
+    }
+
     /// What belongs to a client and not to everybody: checked out before its round and put back after it. Empty
     /// vectors are fresh.
     fn own(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {

@@ -30,4 +30,8 @@ pub const ENTRY: Entry<Box<dyn Feedback>> =
 #[derive(Clone, Copy, Debug, Default)]
 pub struct None;
 
-impl Feedback for None {}
+impl Feedback for None {
+    fn forgets(&self) -> bool {
+        true
+    }
+}

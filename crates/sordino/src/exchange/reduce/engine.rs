@@ -1,7 +1,7 @@
 //! The fabric's own all-reduce in place of ours: one collective, and rank 0's frame rides along in it.
 
 use crate::base::{Result, flat};
-use crate::exchange::Talk;
+use crate::exchange::{Talk, diverged};
 
 /// Overwrites everybody's short vector with the aggregate, and returns rank 0's flags.
 ///
@@ -21,10 +21,7 @@ pub(super) fn agree(talk: &mut Talk, short: &mut Vec<f32>) -> Result<u8> {
     // Voices that all tell the same are told gain times it: what the sum is divided by follows.
     let voices = talk.voices.len() as f64;
     let divisor = voices / talk.aggregator.gain(voices, talk.expected);
-    if divisor != 1.0 {
-        flat::divide(short, divisor as f32);
-    }
-    Ok(flags)
+    if flat::divide_finite(short, divisor as f32) { Ok(flags) } else { Err(diverged("what all ranks add up to")) }
 }
 
 #[cfg(test)]
@@ -86,6 +83,9 @@ mod tests {
 
     struct Way {
         engine: bool,
+        /// Whether what is given is overwritten.
+        in_place: bool,
+        spoilt: f32,
         wrong_round: bool,
         codec: fn() -> Box<dyn Compressor>,
         aggregator: fn() -> Box<dyn Aggregator>,
@@ -104,7 +104,10 @@ mod tests {
             let mut exchange = if way.engine { Reduce::by_engine() } else { Reduce::default() };
             let round = 70_000 * 70_000 + u64::from(way.wrong_round && rank == 2);
             let mut stream = Stream::new(3, Use::Problem, rank as u64, 0);
-            let given: Vec<f32> = (0..layout.len()).map(|_| stream.normal()).collect();
+            let mut given: Vec<f32> = (0..layout.len()).map(|_| stream.normal()).collect();
+            if rank == 1 {
+                given[7] += way.spoilt;
+            }
             let mut talk = Talk {
                 port: &mut port,
                 compressor: &mut *(way.codec)(),
@@ -119,8 +122,15 @@ mod tests {
                 weights: &[],
             };
             let (mut said, mut agreed) = (vec![0.0; layout.len()], vec![0.0; layout.len()]);
-            exchange.begin(&mut talk, Voice { client: rank as u64, rank }, &given, &mut said)?;
-            let flags = exchange.finish(&mut talk, &mut said, &mut agreed)?;
+            let flags = if way.in_place {
+                let code = talk.compressor.class(&layout);
+                let exchange = exchange.in_place(code).ok_or_else(|| Error::request("not in place"))?;
+                (said, agreed) = (given.clone(), given);
+                exchange.overwrite(&mut talk, &mut agreed)?
+            } else {
+                exchange.begin(&mut talk, Voice { client: rank as u64, rank }, &given, &mut said)?;
+                exchange.finish(&mut talk, &mut said, &mut agreed)?
+            };
             let ledger = port.meter().map(|meter| meter.ledger.clone());
             Ok((said, agreed, flags, ledger.ok_or_else(|| Error::request("a metered port has no meter"))?))
         })
@@ -130,13 +140,15 @@ mod tests {
     const LOW_RANK: fn() -> Box<dyn Compressor> = || Box::new(PowerSgd::new(2));
     const MEAN: fn() -> Box<dyn Aggregator> = || Box::new(Mean::default());
     const HALF: fn() -> Box<dyn Aggregator> = || Box::new(Sum::of(0.5));
+    const PLAIN: Way =
+        Way { engine: false, in_place: false, spoilt: 0.0, wrong_round: false, codec: DENSE, aggregator: MEAN };
 
     #[test]
     fn an_engine_agrees_with_the_ranks_to_rounding_and_not_bit_for_bit() {
         let mut moved = 0;
         for codec in [DENSE, LOW_RANK] {
             for aggregator in [MEAN, HALF] {
-                let way = Way { engine: false, wrong_round: false, codec, aggregator };
+                let way = Way { codec, aggregator, ..PLAIN };
                 let ours = agree(&way, Motor).unwrap();
                 let engine = agree(&Way { engine: true, ..way }, Motor).unwrap();
                 for (ours, engine) in ours.iter().zip(&engine) {
@@ -153,8 +165,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_may_be_overwritten_where_all_of_it_is_said() {
+        for aggregator in [MEAN, HALF] {
+            let way = Way { engine: true, aggregator, ..PLAIN };
+            let (two, one) = (agree(&way, Motor).unwrap(), agree(&Way { in_place: true, ..way }, Motor).unwrap());
+            for (two, one) in two.iter().zip(&one) {
+                assert_eq!((&two.0, &two.1, two.2, &two.3), (&one.0, &one.1, one.2, &one.3));
+            }
+        }
+        let coded = Way { engine: true, in_place: true, codec: LOW_RANK, ..PLAIN };
+        assert!(agree(&coded, Motor).unwrap_err().to_string().contains("not in place"));
+        assert!(
+            agree(&Way { engine: false, codec: DENSE, ..coded }, Motor).is_err(),
+            "ranks add up what they were told"
+        );
+        for spoilt in [f32::NAN, f32::INFINITY] {
+            // Every rank finds out: none waits for one that has left.
+            let way = Way { engine: true, in_place: true, spoilt, ..PLAIN };
+            assert_eq!(agree(&way, Motor).unwrap_err().kind(), Kind::Diverged);
+        }
+    }
+
+    #[test]
     fn a_ring_is_what_is_counted() {
-        let way = Way { engine: true, wrong_round: false, codec: DENSE, aggregator: MEAN };
+        let way = Way { engine: true, ..PLAIN };
         let (vector, ranks) = (4 * (24 * 20 + 7 + 9), agree(&way, Motor).unwrap());
         let mut all = Ledger::default();
         for rank in &ranks {
@@ -170,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_rank_of_another_round_and_a_fabric_without_an_engine_are_refused() {
-        let way = Way { engine: true, wrong_round: true, codec: DENSE, aggregator: MEAN };
+        let way = Way { engine: true, wrong_round: true, ..PLAIN };
         let error = agree(&way, Motor).unwrap_err();
         assert!(error.kind() == Kind::Mismatch && error.to_string().contains("round 4900000000 after"), "{error}");
         let error = agree(&Way { wrong_round: false, ..way }, |port| port).unwrap_err().to_string();

@@ -148,7 +148,10 @@ fn steps_that_a_caller_makes_while_words_travel_are_those_that_ours_would_be() {
     let cases: &[(&str, &[&str])] = &[
         ("local-sgd", &["schedule.every=4", "staleness=delayed(3)"]),
         ("local-sgd", &["schedule.every=3", "staleness=delayed(9)", "exchange=reduce"]),
-        ("local-sgd", &["schedule.every=4", "staleness=delayed(2)", "payload=displacement(fragments=2)", "feedback=residual"]),
+        (
+            "local-sgd",
+            &["schedule.every=4", "staleness=delayed(2)", "payload=displacement(fragments=2)", "feedback=residual"],
+        ),
         ("diloco", &["schedule.every=5", "staleness=delayed(2)", "compress=orq(5)", "exchange=two_phase", "optim=sgd"]),
         ("saef", &["schedule.every=4", "staleness=delayed(2)"]),
         ("sync-sgd", &["staleness=delayed"]),
