@@ -1,7 +1,7 @@
-//! Our all-reduce and the engine's: `exchange=reduce`, `exchange=reduce(engine)` and MPI's bare collective on four ranks of
-//! this machine, in turns, over vectors of three lengths.
+//! Our all-reduce and the engine's: `exchange=reduce`, `exchange=reduce(engine)` and MPI's bare collective (its result divided by
+//! the number of ranks, as a mean is) on some ranks of this machine, in turns, over vectors of three lengths.
 //!
-//! `cargo bench -p sordino-mpi --bench reduce` starts itself under the launcher. Each time is from a barrier to when the last
+//! `cargo bench -p sordino-mpi --bench reduce -- [RANKS]` starts itself under the launcher. Each time is from a barrier to when the last
 //! rank is done; shown are the median and the quartiles.
 
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
@@ -18,23 +18,22 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::CommunicatorCollectives;
 use sordino::Result;
 use sordino::aggregate::Mean;
-use sordino::base::{Layout, Purpose};
+use sordino::base::{Layout, Purpose, flat};
 use sordino::compress::{Class, Dense};
 use sordino::exchange::{Exchange, Frame, Reduce, Talk, Voice};
 use sordino::fabric::Port;
 use sordino_mpi::MpiPort;
 
-const RANKS: usize = 4;
-
 /// Lengths, and how often each is measured.
 const LENGTHS: [(usize, usize); 3] = [(10_000, 300), (1_000_000, 60), (10_000_000, 12)];
 
-const WAYS: [&str; 3] = ["exchange=reduce", "exchange=reduce(engine)", "bare all-reduce"];
+const WAYS: [&str; 4] = ["exchange=reduce", "exchange=reduce(engine)", "bare all-reduce", "bare, asked until done"];
 
 fn main() {
     if launch::act().is_none() {
         let mut job = launch::launcher();
-        job.args(["-n", &RANKS.to_string()]).arg(std::env::current_exe().unwrap()).env(launch::ACT, "bench");
+        let ranks = std::env::args().skip(1).find(|word| word.parse::<usize>().is_ok()).unwrap_or_else(|| "2".into());
+        job.args(["-n", &ranks]).arg(std::env::current_exe().unwrap()).env(launch::ACT, "bench");
         std::process::exit(job.status().unwrap().code().unwrap_or(1));
     }
     let port = sordino_mpi::join(Duration::from_mins(1)).unwrap();
@@ -53,7 +52,7 @@ struct Vectors {
 
 /// One round of an exchange, in place where it can be.
 fn exchanged(port: &mut MpiPort, exchange: &mut Reduce, layout: &Layout, vectors: &mut Vectors) -> Result<()> {
-    let (rank, Vectors { given, said, agreed }) = (port.rank(), vectors);
+    let (rank, size, Vectors { given, said, agreed }) = (port.rank(), port.size(), vectors);
     let mut talk = Talk {
         port,
         compressor: &mut Dense,
@@ -62,8 +61,8 @@ fn exchanged(port: &mut MpiPort, exchange: &mut Reduce, layout: &Layout, vectors
         seed: 1,
         frame: Frame { round: 0, silence: 1, flags: 0 },
         purpose: &Purpose::Payload,
-        voices: &Voice::ranks(RANKS),
-        expected: RANKS as f64,
+        voices: &Voice::ranks(size),
+        expected: size as f64,
         clients: false,
         weights: &[],
     };
@@ -80,7 +79,8 @@ fn measure(mut port: MpiPort) -> Result<()> {
     let (mut ours, mut engines) = (Reduce::default(), Reduce::by_engine());
     if port.rank() == 0 {
         println!(
-            "{RANKS} ranks, {}",
+            "{} ranks, {}",
+            port.size(),
             mpi::environment::library_version().unwrap_or_default().lines().next().unwrap_or("")
         );
         println!("{:>10}  {:24} {:>10} {:>21} {:>12}", "entries", "", "median ms", "quartiles ms", "to the first");
@@ -99,7 +99,10 @@ fn measure(mut port: MpiPort) -> Result<()> {
                 match way {
                     0 => exchanged(&mut port, &mut ours, &layout, &mut vectors)?,
                     1 => exchanged(&mut port, &mut engines, &layout, &mut vectors)?,
-                    _ => world.all_reduce_into(&vectors.given[..], &mut vectors.agreed[..], SystemOperation::sum()),
+                    _ => {
+                        world.all_reduce_into(&vectors.given[..], &mut vectors.agreed[..], SystemOperation::sum());
+                        flat::divide(&mut vectors.agreed, port.size() as f32);
+                    }
                 }
                 black_box(&vectors.agreed);
                 let (own, mut slowest) = (began.elapsed().as_secs_f64() * 1e3, 0.0);

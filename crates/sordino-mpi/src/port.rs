@@ -92,7 +92,7 @@ impl Port for MpiPort {
         self.lock().here(from)
     }
 
-    fn all_reduce(&mut self, _: &Tag, vector: &mut [f32]) -> Result<()> {
+    fn all_reduce(&mut self, _: &Tag, vector: &mut Vec<f32>) -> Result<()> {
         self.lock().all_reduce(vector)
     }
 

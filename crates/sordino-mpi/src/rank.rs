@@ -70,7 +70,7 @@ pub struct Rank {
     question: u64,
     /// How many sums were begun, the memory of one, and whether one is on its way.
     collectives: u64,
-    sums: (Vec<f32>, Vec<f32>),
+    room: Vec<f32>,
     summing: bool,
     /// Why the job is given up.
     verdict: Option<Error>,
@@ -99,7 +99,7 @@ impl Rank {
             watch: None,
             question: 0,
             collectives: 0,
-            sums: <(Vec<f32>, Vec<f32>)>::default(),
+            room: Vec::new(),
             summing: false,
             verdict: None,
             quiet: false,
@@ -283,7 +283,7 @@ impl Rank {
             if let Err(e) = self.look() {
                 break Err(e);
             }
-            pause.rest(self.summing || !self.going.is_empty() || !self.coming.is_empty());
+            pause.rest(self.summing, self.summing || !self.going.is_empty() || !self.coming.is_empty());
         };
         self.watch = None;
         self.awaited.clear();
@@ -365,12 +365,20 @@ impl Rank {
         of.iter().find(|rank| self.left[**rank].is_some()).map_or(Ok(()), |rank| Err(self.gone(*rank)))
     }
 
-    /// One sum of everybody's part of a vector.
-    fn sum(&mut self, part: &mut [f32]) -> Result<()> {
-        let (mut mine, sum) = std::mem::take(&mut self.sums);
-        mine.clear();
-        mine.extend_from_slice(part);
-        let mut flight = self.world()?.sum(mine, sum)?;
+    /// One sum of everybody's vector, which is handed to MPI as it is; the sum comes in the memory of the one before.
+    fn sum(&mut self, vector: &mut Vec<f32>) -> Result<()> {
+        let len = vector.len();
+        let sum = self.sum_of(std::mem::take(vector)).inspect_err(|_| {
+            // MPI may still have the memory.
+            vector.resize(len, 0.0);
+        })?;
+        *vector = sum;
+        Ok(())
+    }
+
+    fn sum_of(&mut self, mine: Vec<f32>) -> Result<Vec<f32>> {
+        let room = std::mem::take(&mut self.room);
+        let mut flight = self.world()?.sum(mine, room)?;
         let turn = self.collectives;
         self.collectives += 1;
         self.awaited = self.others().collect();
@@ -385,9 +393,8 @@ impl Rank {
         });
         self.summing = false;
         let (sum, mine) = sum?;
-        part.copy_from_slice(&sum);
-        self.sums = (mine, sum);
-        Ok(())
+        self.room = mine;
+        Ok(sum)
     }
 
     /// Sends a word.
@@ -433,11 +440,21 @@ impl Rank {
     }
 
     /// Overwrites everybody's vector with the sum of all.
-    pub fn all_reduce(&mut self, vector: &mut [f32]) -> Result<()> {
+    pub fn all_reduce(&mut self, vector: &mut Vec<f32>) -> Result<()> {
         if self.size == 1 {
             return Ok(());
         }
-        vector.chunks_mut(PIECE / 4).try_for_each(|part| self.sum(part))
+        if vector.len() <= PIECE / 4 {
+            return self.sum(vector);
+        }
+        let mut room = Vec::new();
+        vector.chunks_mut(PIECE / 4).try_for_each(|part| {
+            room.clear();
+            room.extend_from_slice(part);
+            self.sum(&mut room)?;
+            part.copy_from_slice(&room);
+            Ok(())
+        })
     }
 }
 
@@ -462,16 +479,17 @@ struct Pause {
 }
 
 impl Pause {
-    /// While messages are on their way they are moved on more often.
-    fn rest(&mut self, busy: bool) {
-        const AT_ONCE: u32 = 100;
+    /// While messages are on their way they are moved on more often. A sum of MPI's has many steps, each of which begins when it is
+    /// asked about: for most of a second it is asked again at once, as MPI's own waiting does.
+    fn rest(&mut self, summing: bool, busy: bool) {
+        let at_once = if summing { 100_000 } else { 100 };
         self.turns = self.turns.saturating_add(1);
-        if self.turns <= AT_ONCE {
+        if self.turns <= at_once {
             std::thread::yield_now();
             return;
         }
         let longest = if busy { 100 } else { 1000 };
-        let micros = 50 << ((self.turns - AT_ONCE) / 8).min(5);
+        let micros = 50 << ((self.turns - at_once) / 8).min(5);
         std::thread::sleep(Duration::from_micros(longest.min(micros)));
     }
 }

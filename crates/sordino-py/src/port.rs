@@ -135,7 +135,7 @@ impl Port for Talk {
         })
     }
 
-    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut Vec<f32>) -> Result<()> {
         Python::attach(|py| {
             let room = self.room.take().map(|room| room.into_bound(py)).filter(|room| fill(room, vector));
             let room = room.unwrap_or_else(|| PyArray1::from_slice(py, vector));

@@ -238,12 +238,13 @@ pub fn extremes(x: &[f32]) -> (f32, f32) {
     simd::widest!(simd => simd::extremes(simd, x))
 }
 
+/// The exponent of an infinity or a NaN: all ones.
+const BEYOND: u32 = 0x7F80_0000;
+
 /// Whether every entry is finite. Branch-free over blocks.
 pub fn is_finite(x: &[f32]) -> bool {
-    x.chunks(4096).all(|block| {
-        // An exponent of all ones is an infinity or a NaN; the maximum of the exponents finds one.
-        block.iter().fold(0u32, |top, v| top.max(v.to_bits() & 0x7F80_0000)) != 0x7F80_0000
-    })
+    x.chunks(4096)
+        .all(|block| simd::widest!(_simd => block.iter().fold(true, |well, v| well & (v.to_bits() & BEYOND != BEYOND))))
 }
 
 /// y ← y + x.
@@ -291,12 +292,10 @@ pub fn divide(y: &mut [f32], n: f32) {
 
 /// y ← y/n; whether every quotient is finite.
 pub fn divide_finite(y: &mut [f32], n: f32) -> bool {
-    // As in `is_finite`, but every entry is divided all the same.
-    let top = y.iter_mut().fold(0u32, |top, a| {
+    simd::widest!(_simd => y.iter_mut().fold(true, |well, a| {
         *a /= n;
-        top.max(a.to_bits() & 0x7F80_0000)
-    });
-    top != 0x7F80_0000
+        well & (a.to_bits() & BEYOND != BEYOND)
+    }))
 }
 
 /// A 64-bit hash of the bits of a vector, for comparing trajectories across engines and for naming data.

@@ -59,7 +59,7 @@ impl Port for Shared {
         self.lock().here(from, tag)
     }
 
-    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut Vec<f32>) -> Result<()> {
         self.lock().all_reduce(tag, vector)
     }
 
@@ -163,7 +163,7 @@ impl Port for Among<'_> {
     }
 
     /// The engine's is a collective of all ranks: a group has it only where it is all of them.
-    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut Vec<f32>) -> Result<()> {
         if self.members.len() < self.port.size() {
             return Err(Error::request(format!(
                 "the engine's own all-reduce is of all {} ranks, and ranks {:?} are some of them; use exchange=reduce",
@@ -214,7 +214,7 @@ impl Port for Group {
         self.among().here(from, tag)
     }
 
-    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut Vec<f32>) -> Result<()> {
         self.among().all_reduce(tag, vector)
     }
 

@@ -73,7 +73,7 @@ impl<P: Port> Port for Metered<P> {
         self.inner.here(from, tag)
     }
 
-    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut Vec<f32>) -> Result<()> {
         let asked = self.clock.now();
         self.inner.all_reduce(tag, vector)?;
         if tag.purpose.is_training() {

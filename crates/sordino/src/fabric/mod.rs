@@ -172,7 +172,7 @@ pub trait Port: Send {
 
     /// Overwrites everybody's `vector` with the sum of all, by the engine's own collective and in its order of addition;
     /// all ranks call it with vectors of one length. Only a fabric over an engine that has one has this verb.
-    fn all_reduce(&mut self, _tag: &Tag, _vector: &mut [f32]) -> Result<()> {
+    fn all_reduce(&mut self, _tag: &Tag, _vector: &mut Vec<f32>) -> Result<()> {
         Err(Error::request("this fabric has no all-reduce of an engine's own; use exchange=reduce"))
     }
 
@@ -242,7 +242,7 @@ impl<P: Port + ?Sized> Port for Box<P> {
         (**self).here(from, tag)
     }
 
-    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut Vec<f32>) -> Result<()> {
         (**self).all_reduce(tag, vector)
     }
 

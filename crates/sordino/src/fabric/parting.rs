@@ -99,7 +99,7 @@ impl<P: Port> Port for Parting<P> {
         self.inner.here(from, tag)
     }
 
-    fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+    fn all_reduce(&mut self, tag: &Tag, vector: &mut Vec<f32>) -> Result<()> {
         self.inner.all_reduce(tag, vector)
     }
 

@@ -55,7 +55,7 @@ mod tests {
             self.0.receive(from, tag, into)
         }
 
-        fn all_reduce(&mut self, tag: &Tag, vector: &mut [f32]) -> Result<()> {
+        fn all_reduce(&mut self, tag: &Tag, vector: &mut Vec<f32>) -> Result<()> {
             let (rank, size) = (self.rank(), self.size());
             let mut bytes = Vec::new();
             if rank + 1 < size {
