@@ -1,4 +1,4 @@
-//! The calls of MPI, each checked, with the memory they work on. The only unsafe code of the project.
+//! The calls of MPI, each checked, with the memory they work on. The only unsafe code of this crate.
 //!
 //! rsmpi's safe calls drop MPI's error codes, and its requests borrow their buffers, which a port that sends and goes on
 //! cannot have. What holds here:

@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use sordino::base::{Ledger, Link};
 use sordino::fabric::{Port, Tag};
 use sordino::{Error, Result};
 
-use crate::arrays::{bytes_into, copy_into};
+use crate::arrays::bytes_into;
 use crate::errors::kind_of;
+use crate::lent::lend;
 
 /// What Python raised below the library, for the caller above it.
 pub enum Cause {
@@ -55,8 +55,6 @@ pub struct Talk {
     size: usize,
     heard: Heard,
     causes: Causes,
-    /// What `all_reduce` is given: the array of the time before, if that was as long.
-    room: Option<Py<PyArray1<f32>>>,
     /// Whether the object can say what is here already.
     foresees: bool,
 }
@@ -71,7 +69,7 @@ impl Talk {
             return Err(crate::errors::refused(object.py(), sentence));
         }
         let foresees = object.hasattr("here")?;
-        Ok(Self { object: object.clone().unbind(), rank, size, heard, causes, room: None, foresees })
+        Ok(Self { object: object.clone().unbind(), rank, size, heard, causes, foresees })
     }
 
     /// The library's error of what the port raised, which waits for the caller.
@@ -79,18 +77,6 @@ impl Talk {
         let error = Error::new(kind_of(py, &raised), format!("rank {} could not {doing}: {raised}", self.rank));
         self.causes.keep(Cause::Port(raised));
         error
-    }
-}
-
-/// Copies a vector into an array that is as long and that nobody else writes to; whether that could be done.
-fn fill(room: &Bound<'_, PyArray1<f32>>, vector: &[f32]) -> bool {
-    let Ok(mut room) = room.try_readwrite() else { return false };
-    match room.as_slice_mut() {
-        Ok(room) if room.len() == vector.len() => {
-            room.copy_from_slice(vector);
-            true
-        }
-        _ => false,
     }
 }
 
@@ -137,14 +123,8 @@ impl Port for Talk {
 
     fn all_reduce(&mut self, tag: &Tag, vector: &mut Vec<f32>) -> Result<()> {
         Python::attach(|py| {
-            let room = self.room.take().map(|room| room.into_bound(py)).filter(|room| fill(room, vector));
-            let room = room.unwrap_or_else(|| PyArray1::from_slice(py, vector));
-            self.object
-                .call_method1(py, "all_reduce", (&room,))
-                .and_then(|_| copy_into("what all_reduce leaves", room.as_any(), vector))
-                .map_err(|e| self.failed(py, "add up with all ranks", e))?;
-            self.room = Some(room.unbind());
-            Ok(())
+            let added = lend(py, vector, |array| self.object.call_method1(py, "all_reduce", (array,)));
+            added.map_err(|e| self.failed(py, "add up with all ranks", e))
         })?;
         // Nobody sees an engine's messages: what comes in is what the rank before sends in a ring, as its meter counts it.
         let before = (self.rank + self.size - 1) % self.size;

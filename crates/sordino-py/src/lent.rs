@@ -1,0 +1,41 @@
+//! A vector that Python works on without a copy. The only unsafe code of this crate; what holds here:
+//!
+//! 1. *Life.* The array's base is a [`Lent`], which owns the vector: whoever keeps the array, or a view of it, keeps the memory.
+//! 2. *Owner.* The vector is taken back only where nobody else holds the `Lent` any more; else it stays, and a copy is
+//!    taken. A vector that has been taken back has no array.
+//! 3. *Place.* The vector is not touched while it is lent, so its entries stay where they are.
+//! 4. *Turns.* All of this happens while the interpreter is held, and so does whatever numpy code does with the array.
+
+use std::sync::{Mutex, PoisonError};
+
+use numpy::PyArray1;
+use numpy::ndarray::ArrayView1;
+use pyo3::prelude::*;
+
+/// The owner of a vector that is lent.
+#[pyclass(frozen, module = "sordino._sordino")]
+struct Lent(Mutex<Vec<f32>>);
+
+/// Lends a vector to `with` as a writeable array.
+pub fn lend<R>(
+    py: Python<'_>,
+    vector: &mut Vec<f32>,
+    with: impl FnOnce(&Bound<'_, PyArray1<f32>>) -> PyResult<R>,
+) -> PyResult<R> {
+    let (len, mut taken) = (vector.len(), std::mem::take(vector));
+    let entries = taken.as_mut_ptr();
+    let owner = Bound::new(py, Lent(Mutex::new(taken)))?;
+    // SAFETY: invariants 1 and 3: there are `len` entries at that place for as long as the owner, which is the base, has the
+    // vector, and invariant 2: it has it for as long as there is the array. Nothing else refers to them.
+    let array = unsafe {
+        let view = ArrayView1::from_shape_ptr(len, entries);
+        PyArray1::borrow_from_array(&view, owner.clone().into_any())
+    };
+    let told = with(&array);
+    drop(array);
+    // SAFETY: the owner is an object that we hold.
+    let alone = unsafe { pyo3::ffi::Py_REFCNT(owner.as_ptr()) } == 1;
+    let mut kept = owner.get().0.lock().unwrap_or_else(PoisonError::into_inner);
+    *vector = if alone { std::mem::take(&mut *kept) } else { kept.clone() };
+    told
+}
