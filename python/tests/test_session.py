@@ -393,16 +393,17 @@ def test_buffers_meet_as_the_recipe_says():
         assert found[0][2].tolist() == found[1][2].tolist() or choice == "average" or choice == "root"
 
 
-def test_an_engine_of_the_ports_own_adds_up_where_it_is_asked_to():
-    class Motor(Wires):
-        def all_reduce(self, x):
-            for to in range(self.size):
-                if to != self.rank:
-                    self.send(to, x.tobytes())
-            for from_ in range(self.size):
-                if from_ != self.rank:
-                    x += numpy.frombuffer(self.receive(from_), numpy.float32)
+class Motor(Wires):
+    def all_reduce(self, x):
+        for to in range(self.size):
+            if to != self.rank:
+                self.send(to, x.tobytes())
+        for from_ in range(self.size):
+            if from_ != self.rank:
+                x += numpy.frombuffer(self.receive(from_), numpy.float32)
 
+
+def test_an_engine_of_the_ports_own_adds_up_where_it_is_asked_to():
     def rank(port, exchange):
         recipe = sordino.Recipe("sync-sgd", exchange=exchange, optim={"rate": 0.1})
         session = lone(recipe, port=port, own_optimizer=True)
@@ -414,6 +415,31 @@ def test_an_engine_of_the_ports_own_adds_up_where_it_is_asked_to():
     for (model, _, _), (other, sent, received) in zip(ours, theirs):
         numpy.testing.assert_allclose(model, other, rtol=1e-5)
         assert sent > 0 and abs(sent - received) <= 4 * 12 * 2
+
+
+def test_a_vector_that_was_lent_is_whoevers_who_keeps_it():
+    class Keeper(Motor):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.kept = []
+
+        def all_reduce(self, x):
+            super().all_reduce(x)
+            self.kept.append((x[2:5], x[2:5].copy()))
+
+    def rank(port):
+        recipe = sordino.Recipe("sync-sgd", exchange="reduce(engine)", optim={"rate": 0.1})
+        session = lone(recipe, port=port, own_optimizer=True)
+        while not session.done:
+            session.round(apart)
+            if isinstance(port, Keeper):
+                # What is written there now is nobody else's.
+                assert all((kept == was).all() for kept, was in port.kept)
+                port.kept[-1][0][:] = port.kept[-1][1][:] = 7
+        return session.model
+
+    for kept, lent in zip(threads(2, rank, port=Keeper), threads(2, rank, port=Motor)):
+        assert kept.tolist() == lent.tolist()
 
 
 def test_averages_and_broadcasts_are_collective_and_counted():
