@@ -92,11 +92,13 @@ def measure(options):
 
 def told_of(plan, bench, network, paces, reached):
     """What came out on one network, ready to be written down."""
-    alone = paces["alone", 1, None]
-    told = {"compute": None if alone is None else pace(alone), "links": {}, "methods": {}}
+    told = {"links": {}, "methods": {}}
     for link in plan.links:
-        dense = paces.get(("ddp", 1, link))
-        told["links"][link] = {"ceiling": None if dense is None or alone is None else ceiling(alone, dense)}
+        alone, dense = paces["alone", 1, link], paces["ddp", 1, link]
+        told["links"][link] = {
+            "compute": None if alone is None else pace(alone),
+            "ceiling": None if alone is None or dense is None else ceiling(alone, dense),
+        }
     for method in plan.compared():
         grid = {case: runs for case, runs in reached.items() if case.method == method}
         row = {"links": {}, "grid": [], "wire": None}

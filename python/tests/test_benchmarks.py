@@ -130,8 +130,7 @@ def found():
 
     lost = {"links": {}, "grid": [{"period": 4, "rate": 0.1, "steps": None}], "wire": None}
     network = {
-        "compute": 0.05,
-        "links": {link: {"ceiling": 4.0}},
+        "links": {link: {"compute": 0.05, "ceiling": 4.0}},
         "methods": {"ddp": row(40.0, 6e6), "qsr": row(10.0, 1e6), "celgc": lost},
     }
     return {
