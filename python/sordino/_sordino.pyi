@@ -307,7 +307,7 @@ class Session:
     vectors are flat float32 arrays with the tensors one after another; those that are buffers (running statistics) are a
     vector of their own. `port` is an object with `rank`, `size`, `send(to, data)` and `receive(from_)`: messages arrive
     in order, whole and once, and `send` does not wait for the receiver; without one the rank is alone. Where it also has
-    `all_reduce(x)`, which adds up a float32 array in place, `exchange=reduce(engine)` uses that, and where it has
+    `all_reduce(x)`, which adds up a float32 array in place (it is lent for the call), `exchange=reduce(engine)` uses that, and where it has
     `here(ranks)`, which says without waiting whether words of all these have come, `staleness=delayed` answers them while
     it works. Messages are counted and waiting is timed. `rows` says how many training rows each rank (or drawn client)
     holds, where an aggregator weighs them; `steps` how many steps the run has, where that is known.
