@@ -442,6 +442,44 @@ def test_a_vector_that_was_lent_is_whoevers_who_keeps_it():
         assert kept.tolist() == lent.tolist()
 
 
+def test_what_was_saved_goes_on_after_a_meeting_that_failed():
+    class Faulty(Motor):
+        sums = 0
+
+        def all_reduce(self, x):
+            self.sums += 1
+            if self.sums == 3:
+                raise ConnectionError("the network is down")
+            super().all_reduce(x)
+
+    def rank(port, own):
+        recipe = sordino.Recipe("local-sgd", exchange="reduce(engine)", optim={"rate": 0.1, "momentum": 0})
+        session, saved = lone(recipe, port=port, own_optimizer=own), None
+        while not session.done:
+            saved = session.save()
+            try:
+                if own:
+                    session.round(apart)
+                else:
+                    session.begin()
+                    x, g = session.point, numpy.zeros_like(session.point)
+                    made = session.pace(0.1)
+                    for step in range(made):
+                        apart(x, session.steps + step, port.rank, g)
+                        x -= numpy.float32(0.1) * g
+                    session.set_point(x)
+                    session.close_after(made)
+            except ConnectionError:
+                with pytest.raises(sordino.MismatchError, match="broke off"):
+                    session.save()
+                session.load(saved)
+        return session.model
+
+    for own in (True, False):
+        for faulty, well in zip(threads(2, rank, own, port=Faulty), threads(2, rank, own, port=Motor)):
+            assert faulty.tolist() == well.tolist()
+
+
 def test_averages_and_broadcasts_are_collective_and_counted():
     def rank(port):
         session = lone(port=port)

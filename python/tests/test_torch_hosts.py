@@ -36,6 +36,7 @@ def on_hosts(group, row, choices, size, kind="SGD", keys=None, scaled=False):
     [
         ("local-sgd", {"schedule": "constant(3)"}),
         ("local-sgd", {"schedule": "constant(3)", "payload": "displacement", "compress": "sign", "feedback": "residual"}),
+        ("local-sgd", {"schedule": "constant(4)", "staleness": "delayed(2)"}),
         ("sync-sgd", {}),
     ],
 )

@@ -22,6 +22,7 @@ ROWS = [
     ("diloco", {**LATE, "compress": "orq(5)", "exchange": "two_phase"}),
     ("saef", {**LATE, "feedback.every": 2}),
     ("slowmo", LATE),
+    ("local-sgd", {**LATE, "local.state": "average"}),
     ("local-sgd", {**LATE, "payload": "displacement(fragments=2)", "feedback": "residual(lambda=1)"}),
 ]
 
@@ -98,10 +99,10 @@ def test_finish_hears_what_is_on_its_way(four, steps):
         assert equal(first, found[0][0]) and equal(second, found[0][1]) and not equal(first, second)
 
 
-def normed(group, rule, stop):
+def normed(group, rule, stop, choices):
     rank, model = rank_of(group), network(norm=True)
     inner = torch.optim.SGD(model.parameters(), lr=0.05)
-    opt = sordino.wrap(inner, "local-sgd", model=model, group=group, steps=12, buffers=rule, **LATE)
+    opt = sordino.wrap(inner, "local-sgd", model=model, group=group, steps=12, buffers=rule, **LATE, **choices)
     seen = []
     for step in range(12):
         opt.zero_grad()
@@ -109,15 +110,19 @@ def normed(group, rule, stop):
         opt.step()
         seen.append(values(model)["1.running_mean"])
         if step == stop:
+            with sordino.averaged(opt):
+                lent = values(model)["1.running_mean"]
+            assert rule != "root" or rank > 0 or torch.equal(lent, seen[-1]), "the root's are its own"
             saved, weights = copy.deepcopy(opt.state_dict()), values(model)
             model.load_state_dict(weights)
             opt.load_state_dict(saved)
     return seen, values(model)
 
 
+@pytest.mark.parametrize("choices", [{}, {"compress": "sign", "feedback": "residual", "payload": "displacement"}])
 @pytest.mark.parametrize("rule", ["average", "root", "local"])
-def test_running_statistics_meet_when_words_are_taken_in(four, rule):
-    straight, stopped = (four.run(normed, rule, stop, ranks=2) for stop in (None, 5))
+def test_running_statistics_meet_when_words_are_taken_in(four, rule, choices):
+    straight, stopped = (four.run(normed, rule, stop, choices, ranks=2) for stop in (None, 5))
     for (seen, model), (again, other) in zip(straight, stopped):
         assert equal(model, other) and all(map(torch.equal, seen, again))
     one, two = (seen for seen, _ in straight)
@@ -126,18 +131,8 @@ def test_running_statistics_meet_when_words_are_taken_in(four, rule):
     assert met == [rule != "local" and step in (7, 11, 12) for step in range(1, 13)]
 
 
-def on_hosts(group):
-    model, opt = made(group, "local-sgd", {**LATE, "topology": "hosts(2)"}, steps=14)
-    loop(opt, model, rank_of(group), 14)
-    return values(model)
-
-
-def test_hosts_make_their_steps_together_meanwhile(four):
-    found = four.run(on_hosts)
-    assert all(equal(model, found[0]) and torch.isfinite(model["0.weight"]).all() for model in found)
-
-
 def test_raw_gradients_have_nothing_to_do_meanwhile():
     optimizer = torch.optim.SGD(network().parameters(), lr=0.1)
     with pytest.raises(sordino.RequestError, match="payload=displacement"):
         sordino.wrap(optimizer, "sync-sgd", staleness="delayed")
+    sordino.wrap(optimizer, "sync-sgd", staleness="delayed(0)")

@@ -123,3 +123,6 @@ def test_the_process_groups_own_all_reduce_may_add_up(four):
     found = four.run(train, rates, "sync-sgd", ("SGD", {"momentum": 0.9}), exchange="reduce(by=engine)", ranks=3)
     agree(found, twins.top_gradients(3, rates, 1.0, 0.9))
     assert found[0][1]["bytes_sent"] > 20 * 4 * 18
+    choices = {"exchange": "reduce(by=engine)", "schedule": "constant(4)"}
+    found = four.run(train, rates, "local-sgd", ("SGD", {"momentum": 0.9}), ranks=3, **choices)
+    agree(found, twins.local_sgd(3, rates, [4] * 5, 0.9))

@@ -4,7 +4,8 @@
 //! 2. *Owner.* The vector is taken back only where nobody else holds the `Lent` any more; else it stays, and a copy is
 //!    taken. A vector that has been taken back has no array.
 //! 3. *Place.* The vector is not touched while it is lent, so its entries stay where they are.
-//! 4. *Turns.* All of this happens while the interpreter is held, and so does whatever numpy code does with the array.
+//! 4. *Turns.* An engine's threads write there while it adds up. A call that returned well is done with that; after one that
+//!    failed nobody here reads the memory again.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +17,7 @@ use pyo3::prelude::*;
 #[pyclass(frozen, module = "sordino._sordino")]
 struct Lent(Mutex<Vec<f32>>);
 
-/// Lends a vector to `with` as a writeable array.
+/// Lends a vector to `with` as a writeable array. It is zeros afterwards where that failed.
 pub fn lend<R>(
     py: Python<'_>,
     vector: &mut Vec<f32>,
@@ -24,7 +25,7 @@ pub fn lend<R>(
 ) -> PyResult<R> {
     let (len, mut taken) = (vector.len(), std::mem::take(vector));
     let entries = taken.as_mut_ptr();
-    let owner = Bound::new(py, Lent(Mutex::new(taken)))?;
+    let owner = Bound::new(py, Lent(Mutex::new(taken))).inspect_err(|_| vector.resize(len, 0.0))?;
     // SAFETY: invariants 1 and 3: there are `len` entries at that place for as long as the owner, which is the base, has the
     // vector, and invariant 2: it has it for as long as there is the array. Nothing else refers to them.
     let array = unsafe {
@@ -33,6 +34,10 @@ pub fn lend<R>(
     };
     let told = with(&array);
     drop(array);
+    if told.is_err() {
+        vector.resize(len, 0.0);
+        return told;
+    }
     // SAFETY: the owner is an object that we hold.
     let alone = unsafe { pyo3::ffi::Py_REFCNT(owner.as_ptr()) } == 1;
     let mut kept = owner.get().0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -23,7 +23,7 @@ mod told;
 mod workload;
 
 /// Sordino's compiled part; its names are also those of the package.
-#[pyo3::pymodule]
+#[pyo3::pymodule(gil_used = true)]
 mod _sordino {
     #[pymodule_export]
     use crate::codec::{Compressor, compressor};

@@ -233,7 +233,7 @@ impl Session {
 
     /// Moves on what is on its way, between two steps; never waits.
     fn progress(&mut self, py: Python<'_>) -> PyResult<()> {
-        self.act(py, |engine| engine.session.progress())
+        self.act(py, |engine| engine.whole().and_then(|()| engine.session.progress()))
     }
 
     /// The second half of `close_after`: the model moves by what all agree on.

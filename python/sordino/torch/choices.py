@@ -68,6 +68,9 @@ class Choices:
             recipe = Recipe(row, axes)
         self.method = recipe.method
         self.chosen = {axis: element(text) for axis, text in recipe.choices().items()}
+        late, keys = self.chosen["staleness"]
+        self.delay = int(float(keys.get("steps", keys.get("0", 1)))) if late == "delayed" else 0
+        """Steps that a meeting's words may be late."""
         self._refuse(clip, rows)
         adaptive = "betas" in optimizer.defaults or "beta2_decay" in optimizer.defaults
         self.meeting = self.chosen["local"][1].get("state", "keep")
@@ -82,9 +85,6 @@ class Choices:
         self.buffers, keys = self.chosen["buffers"]
         self.batches = int(float(keys.get("batches", 10)))
         """Batches that re-estimate running statistics."""
-        late, keys = self.chosen["staleness"]
-        self.delay = int(float(keys.get("steps", keys.get("0", 1)))) if late == "delayed" else 0
-        """Steps that a meeting's words may be late."""
         if self.buffers == "reestimate" or (self.delay > 0 and self.buffers in ("average", "root")):
             # That takes passes of the model, which only an evaluation here can make; and what is awaited may be taken in
             # sooner than running statistics meet.
@@ -150,7 +150,7 @@ class Choices:
             no("participation", "every process works all the time", "set participation=everyone, or use sordino.run")
         if chosen["staleness"][0] not in ("fresh", "delayed"):
             no("staleness", "nobody is served late where all meet", "set staleness=fresh or delayed, or use sordino.run")
-        if chosen["staleness"][0] == "delayed" and chosen["payload"][0] == "gradient":
+        if self.delay > 0 and chosen["payload"][0] == "gradient":
             no(
                 "staleness",
                 "the optimizer you wrap steps along what all agree on, so it has nothing to do meanwhile",

@@ -61,6 +61,8 @@ def _agree(opt: Wrapped) -> None:
         if len(opt.buffers):
             opt.session.set_buffers(opt.buffers.read())
         parameters, buffers = opt.session.evaluated()
+        if len(opt.buffers) and opt.late.most > 0 and opt.choices.buffers == "root":
+            buffers = opt.broadcast(opt.buffers.read())
     opt.fabric.settle()
     opt.flat.write(parameters)
     if len(opt.buffers):

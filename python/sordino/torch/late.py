@@ -40,11 +40,18 @@ class Late:
         session.speak_after(steps)
         self.departed, self.heard, self.steps = at, False, None
 
+    def progress(self, session) -> None:
+        """Between two steps: moves on what is on its way."""
+        if self.travelling:
+            self.heard = True  # nothing more comes, if that fails
+            session.progress()
+            self.heard = False
+
     def hear(self, session) -> None:
         """Takes in what is on its way; the parameters stay where they are."""
         if self.travelling:
-            session.hear()
             self.heard = True
+            session.hear()
 
     def land(self, at: np.ndarray) -> np.ndarray:
         """What the steps made meanwhile subtracted in sum, with nothing awaited any more."""

@@ -456,8 +456,7 @@ class Wrapped(torch.optim.Optimizer):
         """After a step: words move on, what all agreed on is taken in, and the round closes, where it is time."""
         if self.late.awaited:
             began = time.perf_counter()
-            if self.late.travelling:
-                self.session.progress()
+            self.late.progress(self.session)
             self._times["meetings"] += time.perf_counter() - began
             if self.made < self.late.steps:
                 return

@@ -126,7 +126,7 @@ def _resume(opt, state: dict) -> None:
     opt.session.load(_bytes(ours))
     opt.begun, opt.made, opt.silence = False, 0, None
     began = None if ours["began"] is None else ours["began"].cpu().numpy().copy()
-    opt.late.load(ours["late"], began)
+    opt.late.load(ours.get("late"), began)
     if opt.late.awaited:
         opt.flat.write(ours["parameters"].cpu().numpy())
         opt.made, opt.paced = ours["made"], ours["pace"] and tuple(ours["pace"])

@@ -96,7 +96,7 @@ impl Session {
     }
 
     /// Ends the silent steps of the round that `begin` opened, and says what they led to. Until `hear` no other word may be
-    /// said at this port.
+    /// said at this port, and point and offer are the meeting's.
     pub fn speak_after(&mut self, steps: u64, flags: u8) -> Result<()> {
         let (worker, port) = self.parts();
         worker.spent_by_caller(steps)?;
@@ -106,7 +106,8 @@ impl Session {
         Ok(())
     }
 
-    /// How many steps of the next round the caller may make before that begins, at the rate of the first of them.
+    /// How many steps of the next round the caller may make before that begins, at the rate of the first of them; none where
+    /// the run ends before.
     pub fn pace_ahead(&mut self, pace: Pace) -> Result<u64> {
         self.parts().0.pace_ahead(pace)
     }
@@ -132,8 +133,9 @@ impl Session {
             ));
         };
         worker.times.compute += worker.clock.now() - since;
+        worker.caller = Some(Caller { rate, since, said: None });
         let told = round::close(worker, port, flags)?;
-        worker.caller = Some(Caller { rate, said: None, since: worker.clock.now() });
+        worker.caller = Some(Caller { rate, since: worker.clock.now(), said: None });
         Ok(told)
     }
 
@@ -182,7 +184,12 @@ impl Worker {
                 "an estimate that tells lists beside the gradient; take local.estimate=plain"
             }
             () => {
-                self.caller = Some(Caller::at(self.clock.now()));
+                let now = self.clock.now();
+                if let Some(caller) = self.caller.filter(|_| self.ahead.goes()) {
+                    // Steps made since words were heard sooner than they had to be.
+                    self.times.compute += now - caller.since;
+                }
+                self.caller = Some(Caller::at(now));
                 return Ok(());
             }
         };
@@ -211,6 +218,9 @@ impl Worker {
             _ => (self.round, self.step, self.previous_rate),
         };
         let facts = self.facts(round, step, pace.checked()?.rate, previous, pace.warming);
+        if facts.steps.is_some_and(|total| step >= total) {
+            return Ok(0);
+        }
         Ok(pace.cut(schedule::clamped(&*self.schedule, &facts)).min(self.ahead.most()))
     }
 

@@ -59,6 +59,8 @@ impl Worker {
         let [round, step, rate] = state.take_numbers("position")?;
         (self.round, self.step, self.draws) = (round, step, step);
         self.compared = false;
+        // What was on its way to the worker that this state replaces is nothing to it.
+        self.caller = None;
         self.previous_rate = Some(f64::from_bits(rate)).filter(|r| !r.is_nan());
         let [compute, cpu, close, waited] = state.take_numbers("times")?.map(f64::from_bits);
         self.times = Times { compute, cpu, close, waited };

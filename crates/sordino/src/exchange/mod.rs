@@ -148,7 +148,7 @@ impl Ear<'_> {
 /// same bits on every rank, and returns the flags that rank 0 sent along; where only the agreement shows what was said
 /// (codes of two phases), it overwrites `said` too. Between the two the exchange may hold messages in flight; what it
 /// holds is part of its state. A vector that is not finite is refused as diverged before anything is sent, on the rank
-/// that has it.
+/// that has it; in place, where the sum tells all, on every rank.
 pub trait Exchange: Send {
     /// Sends what a voice of this rank gives.
     fn begin(&mut self, talk: &mut Talk, voice: Voice, given: &[f32], said: &mut [f32]) -> Result<()>;

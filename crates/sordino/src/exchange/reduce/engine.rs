@@ -15,9 +15,10 @@ pub(super) fn agree(talk: &mut Talk, short: &mut Vec<f32>) -> Result<u8> {
     }
     short.extend_from_slice(&frame);
     let tag = talk.across();
-    talk.port.all_reduce(&tag, short)?;
-    let flags = talk.frame.compare(0, &short[len..])?;
-    short.truncate(len);
+    let told = talk.port.all_reduce(&tag, short).and_then(|()| talk.frame.compare(0, &short[len..]));
+    // It is the caller's vector, whatever came of it.
+    short.resize(len, 0.0);
+    let flags = told?;
     // Voices that all tell the same are told gain times it: what the sum is divided by follows.
     let voices = talk.voices.len() as f64;
     let divisor = voices / talk.aggregator.gain(voices, talk.expected);
@@ -126,7 +127,9 @@ mod tests {
                 let code = talk.compressor.class(&layout);
                 let exchange = exchange.in_place(code).ok_or_else(|| Error::request("not in place"))?;
                 (said, agreed) = (given.clone(), given);
-                exchange.overwrite(&mut talk, &mut agreed)?
+                let told = exchange.overwrite(&mut talk, &mut agreed);
+                assert_eq!(agreed.len(), layout.len(), "whatever came of it");
+                told?
             } else {
                 exchange.begin(&mut talk, Voice { client: rank as u64, rank }, &given, &mut said)?;
                 exchange.finish(&mut talk, &mut said, &mut agreed)?
@@ -184,6 +187,7 @@ mod tests {
             let way = Way { engine: true, in_place: true, spoilt, ..PLAIN };
             assert_eq!(agree(&way, Motor).unwrap_err().kind(), Kind::Diverged);
         }
+        assert!(agree(&Way { engine: true, in_place: true, wrong_round: true, ..PLAIN }, Motor).is_err());
     }
 
     #[test]

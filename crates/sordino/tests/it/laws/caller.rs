@@ -199,6 +199,14 @@ fn nothing_else_is_said_while_words_are_on_their_way() {
                 assert_eq!(session.pace_ahead(Pace { most: Some(1), ..pace })?, 1);
                 session.hear()?;
                 assert_eq!(session.pace_ahead(pace)?, 2, "heard or not");
+                for _ in 0..2 {
+                    session.begin()?;
+                    session.pace(pace)?;
+                    session.speak_after(4, 0)?;
+                    let left = session.worker().position().1 < 8;
+                    assert_eq!(session.pace_ahead(pace)?, if left { 2 } else { 0 }, "a run's last round has no next one");
+                    session.hear()?;
+                }
                 Ok((deaf, errors))
             },
         )
