@@ -204,7 +204,11 @@ fn nothing_else_is_said_while_words_are_on_their_way() {
                     session.pace(pace)?;
                     session.speak_after(4, 0)?;
                     let left = session.worker().position().1 < 8;
-                    assert_eq!(session.pace_ahead(pace)?, if left { 2 } else { 0 }, "a run's last round has no next one");
+                    assert_eq!(
+                        session.pace_ahead(pace)?,
+                        if left { 2 } else { 0 },
+                        "a run's last round has no next one"
+                    );
                     session.hear()?;
                 }
                 Ok((deaf, errors))
