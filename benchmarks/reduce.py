@@ -2,8 +2,9 @@
 
     python benchmarks/reduce.py [--ranks 2]
 
-Every time is from a barrier until a rank is done, on average over the ranks; printed are medians of 100 pairs, and of the ratios of pairs.
-The bare call is one of the same process group, since Gloo's groups differ, and both divide by the number of ranks.
+Every time is from a barrier until a rank is done, on average over the ranks; printed are medians of 100 pairs. The bare call
+is one of the same process group, since Gloo's groups differ, and both divide by the number of ranks. In brackets: the
+session's time before the call, in it and after it, and the bare call and its division.
 """
 
 import argparse
@@ -26,46 +27,55 @@ def rank(at, ranks):
     import sordino
     from sordino.torch.fabric import Fabric
 
+    class Timed(Fabric):
+        def all_reduce(self, x):
+            self.called = time.perf_counter()
+            super().all_reduce(x)
+            self.left = time.perf_counter()
+
     recipe = sordino.Recipe("sync-sgd", exchange="reduce(engine)", payload="gradient")
     for length in LENGTHS:
-        fabric = Fabric()
+        fabric = Timed()
         session = sordino.Session(recipe, [("x", (length,))], np.zeros(length, np.float32), fabric)
         given = np.arange(length, dtype=np.float32) % 1000
         gradient = torch.from_numpy(given.copy())
         tensor = torch.empty_like(gradient)
 
+        def prepare(way):
+            """Both find a vector that was written just now, as a backward pass leaves it."""
+            if way == "ours":
+                session.begin()
+                session.pace(0.1)
+                session.set_offer(given)
+            else:
+                tensor.copy_(gradient)
+            dist.barrier()
+
         def ours():
+            began = time.perf_counter()
             session.close_after(1)
+            return fabric.called - began, fabric.left - fabric.called, time.perf_counter() - fabric.left
 
         def bare():
+            began = time.perf_counter()
             dist.all_reduce(tensor, group=fabric.group)
+            added = time.perf_counter()
             tensor.div_(ranks)
+            return added - began, time.perf_counter() - added
 
-        def prepare():
-            """Both find a vector that was written just now, as a backward pass leaves it."""
-            session.begin()
-            session.pace(0.1)
-            session.set_offer(given)
-
-        def prepare_bare():
-            tensor.copy_(gradient)
-
-        took = {ours: [], bare: []}
+        took = {"ours": [], "bare": []}
         for pair in range(PAIRS + 2):
-            for way in (ours, bare) if pair % 2 else (bare, ours):
-                prepare() if way is ours else prepare_bare()
-                dist.barrier()
-                began = time.perf_counter()
-                way()
-                own = torch.tensor([time.perf_counter() - began])
-                dist.all_reduce(own)
+            for way in took if pair % 2 else reversed(took):
+                prepare(way)
+                parts = torch.tensor(ours() if way == "ours" else bare(), dtype=torch.float64)
+                dist.all_reduce(parts)
                 if pair >= 2:
-                    took[way].append(own.item() / ranks)
+                    took[way].append((1e3 * parts / ranks).tolist())
         if at == 0:
-            one, other = (1e3 * statistics.median(took[way]) for way in (bare, ours))
-            pairs = statistics.median(a / b for a, b in zip(took[ours], took[bare]))
-            told = f"ratio {other / one:.3f}, of pairs {pairs:.3f}"
-            print(f"{length:>10} entries: bare {one:8.3f} ms, reduce(engine) {other:8.3f} ms, {told}", flush=True)
+            whole = {way: statistics.median(map(sum, rows)) for way, rows in took.items()}
+            parts = {way: " + ".join(f"{statistics.median(part):.3f}" for part in zip(*rows)) for way, rows in took.items()}
+            told = [f"{way} {whole[way]:.3f} ms ({parts[way]})" for way in reversed(took)]
+            print(f"{length:>10} entries: {', '.join(told)}, ratio {whole['ours'] / whole['bare']:.3f}", flush=True)
     dist.destroy_process_group()
 
 
