@@ -41,16 +41,17 @@ def main():
     print(f"{'':20} {'compute':>9} {'prompt':>9} {'late':>9}  hidden   (seconds of a round, medians)")
     with Hosts(WORKERS) as hosts:
         hosts.shape(options.link)
-        for case in CASES:
-            told = ranks(hosts, options.python, case, options.rounds)
+        for number, case in enumerate(CASES):
+            told = ranks(hosts, options.python, case, options.rounds, 29410 + number)
             compute, prompt, late = (statistics.fmean(rank[way] for rank in told) for way in ("compute", "prompt", "late"))
             hidden = (prompt - late) / (prompt - compute)
             print(f"{case:20} {compute:9.3f} {prompt:9.3f} {late:9.3f}  {hidden:6.1%}", flush=True)
 
 
-def ranks(hosts, python, case, rounds):
-    """What every rank measured."""
-    shared = hosts.variables(29410)
+def ranks(hosts, python, case, rounds, port):
+    """What every rank measured. A port of its own: whoever came to the store of the case before, which is on its way out, would
+    wait there for ever."""
+    shared = hosts.variables(port)
     words = [str(python), __file__, "--rounds", str(rounds)]
     started = [
         subprocess.Popen(
