@@ -19,7 +19,7 @@ use mpi::traits::CommunicatorCollectives;
 use sordino::Result;
 use sordino::aggregate::Mean;
 use sordino::base::{Layout, Purpose, flat};
-use sordino::compress::{Class, Dense};
+use sordino::compress::Dense;
 use sordino::exchange::{Exchange, Frame, Reduce, Talk, Voice};
 use sordino::fabric::Port;
 use sordino_mpi::MpiPort;
@@ -66,7 +66,7 @@ fn exchanged(port: &mut MpiPort, exchange: &mut Reduce, layout: &Layout, vectors
         clients: false,
         weights: &[],
     };
-    if let Some(exchange) = exchange.in_place(Class::Lossless) {
+    if let Some(exchange) = exchange.in_place() {
         return exchange.overwrite(&mut talk, agreed).map(drop);
     }
     exchange.begin(&mut talk, Voice { client: rank as u64, rank }, given, said)?;

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from .._sordino import Recipe
 from ..errors import RequestError
 
@@ -111,6 +113,18 @@ class Choices:
             raise RequestError("`buffers`: an optimizer knows of no running statistics; pass model= to wrap")
         if path == "local.estimate":
             raise RequestError("`local.estimate`: gradients come from backward(); leave it out")
+
+    def refuse_search(self, optimizer, bounded: bool, host: int) -> None:
+        """Refuses an optimizer that takes several gradients in one step where something is of one."""
+        payload = self.chosen["payload"][0]
+        if not isinstance(optimizer, torch.optim.LBFGS) or not (payload == "gradient" or bounded or host > 1):
+            return
+        what, cure = "payload=gradient", "set payload=displacement"
+        if bounded:
+            what, cure = "its clip", "leave clip= and max_norm= out"
+        elif host > 1:
+            what, cure = "topology=hosts", "set topology=complete"
+        raise RequestError(f"LBFGS takes several gradients in one step, and {what} is of one; {cure}")
 
     def _refuse(self, clip, rows) -> None:
         chosen = self.chosen

@@ -89,13 +89,8 @@ class Wrapped(torch.optim.Optimizer):
         for name, bound in (("clip", clip), ("max_norm", max_norm)):
             if bound is not None and not bound > 0:
                 raise RequestError(f"{name}={bound}: expected a positive number; leave it out to clip nothing")
-        self.rate_group, self.max_every, self.warmup, self.clip, self.max_norm = (
-            rate_group,
-            max_every,
-            warmup,
-            clip,
-            max_norm,
-        )
+        self.rate_group, self.max_every, self.warmup = rate_group, max_every, warmup
+        self.clip, self.max_norm = clip, max_norm
         peak = peak_rate(inner.param_groups[rate_group])
         self._threshold = None if clip is None else (clip / peak if peak > 0 else None)
         self.alone, self.flat = alone(group), named_parameters_of(inner.param_groups, model)
@@ -105,7 +100,7 @@ class Wrapped(torch.optim.Optimizer):
         self.choices = Choices(row, axes, inner, peak, model, rows, clip, ranks, len(self.flat))
         self.host = 1 if self.alone else self.choices.host
         """Ranks that average their gradients at every step."""
-        self._check_closure_with(self.choices.chosen["payload"][0])
+        self.choices.refuse_search(inner, clip is not None or max_norm is not None, self.host)
         self.buffers = buffers_of(model)
         self.fabric = None if self.alone else Fabric(group, timeout)
         self.total, self.seed = steps, seed
@@ -305,18 +300,6 @@ class Wrapped(torch.optim.Optimizer):
         with torch.enable_grad():
             return closure(), None
 
-    def _check_closure_with(self, payload: str) -> None:
-        if not isinstance(self.inner, torch.optim.LBFGS):
-            return
-        bounded = self.clip is not None or self.max_norm is not None
-        if payload == "gradient" or bounded or self.host > 1:
-            what, cure = "payload=gradient", "set payload=displacement"
-            if bounded:
-                what, cure = "its clip", "leave clip= and max_norm= out"
-            elif self.host > 1:
-                what, cure = "topology=hosts", "set topology=complete"
-            raise RequestError(f"LBFGS takes several gradients in one step, and {what} is of one; {cure}")
-
     def _expect_what_was_wrapped(self) -> None:
         for name, parameter in zip(self.flat.names, self.flat.tensors):
             if parameter.grad is not None and parameter.grad.layout != torch.strided:
@@ -407,8 +390,7 @@ class Wrapped(torch.optim.Optimizer):
         return float(self.inner.param_groups[self.rate_group]["lr"])
 
     def _begin(self, made: np.ndarray | None = None) -> None:
-        """Opens a round: residuals may be shared, and parameters move to where its gradients are to be taken, less what
-        was made of it already."""
+        """Opens a round: residuals may be shared, and parameters move to where it goes on, less what was made of it already."""
         self._before = None
         if self._shares and (self.session.rounds + 1) % self._shares == 0:
             # A state that is taken back begins its round anew, so it must be from before residuals were shared.
@@ -435,7 +417,7 @@ class Wrapped(torch.optim.Optimizer):
         """At a round's first step: how many there will be, at the rate that the caller's scheduler has set."""
         if self.late.awaited:
             if self.late.steps is None:
-                self.late.steps = self._asked(self.session.pace_ahead)
+                self.late.steps = self._ask(self.session.pace_ahead)
             return
         if not self.begun:
             self._begin()
@@ -443,12 +425,16 @@ class Wrapped(torch.optim.Optimizer):
             self._stand(self.session.point)
         self._lent = False
         if self.silence is None:
-            self.silence = self._asked(self.session.pace)
+            self.silence = self._ask(self.session.pace)
 
-    def _asked(self, pace) -> int:
+    def _ask(self, pace) -> int:
         """What the schedule answers at a round's first step."""
         most = self.max_every if self.total is None else self.total - self.steps
         self.paced = (self.rate, self.steps < self.warmup, most)
+        return self.asked(pace)
+
+    def asked(self, pace) -> int:
+        """What it answers to what it was told at that step."""
         rate, warming, most = self.paced
         return pace(rate, warming=warming, most=most)
 
@@ -465,8 +451,7 @@ class Wrapped(torch.optim.Optimizer):
             self._meet()
 
     def _meet(self) -> None:
-        """Closes the round: what its steps came to is offered, and what all agreed on is where everybody goes on. Where
-        words may be late they are on their way, and nobody moves."""
+        """Closes the round: what its steps came to is said, and, unless words may be late, where all agree everybody goes on."""
         began = time.perf_counter()
         last = self.total is not None and self.steps >= self.total
         moved = self.began - self.flat.read()
@@ -474,17 +459,17 @@ class Wrapped(torch.optim.Optimizer):
             self.session.set_point(self.flat.read() if self.flat.exact else self.session.point - moved)
         else:
             self.session.set_offer(moved)
-        if self.late.most > 0 and not last:
+        late = self.late.most > 0 and not last
+        if late:
             self.late.depart(self.session, self.made, self.flat.read())
-            self.begun, self.made, self.silence = False, 0, None
         else:
             self._close(self.made)
             self._met()
-            self.begun, self.made, self.silence = False, 0, None
-            if last:
-                self.flat.write(self.session.model)
-            else:
-                self._begin()
+        self.begun, self.made, self.silence = False, 0, None
+        if last:
+            self.flat.write(self.session.model)
+        elif not late:
+            self._begin()
         self._settle()
         self._times["meetings"] += time.perf_counter() - began
 
@@ -495,8 +480,7 @@ class Wrapped(torch.optim.Optimizer):
         self._met()
         self._begin(self.late.land(self.flat.read()))
         if self.made > 0:
-            rate, warming, most = self.paced
-            self.silence = self.session.pace(rate, warming=warming, most=most)
+            self.silence = self.asked(self.session.pace)
         self._settle()
         self._times["meetings"] += time.perf_counter() - began
 
@@ -516,13 +500,12 @@ class Wrapped(torch.optim.Optimizer):
             self.late.hear(self.session)
             self.fabric.settle()
 
-    def _close(self, steps: int):
+    def _close(self, steps: int) -> None:
         if len(self.buffers):
             self.session.set_buffers(self.buffers.read())
-        told = self.session.close_after(steps)
+        self.session.close_after(steps)
         if len(self.buffers) and self.choices.recipe["buffers"] in ("average", "root"):
             self.buffers.write(self.session.buffers)
-        return told
 
     def _meet_at_gradients(self, skip: bool) -> None:
         """A meeting about gradients, and the step along what was agreed."""

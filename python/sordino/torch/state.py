@@ -140,8 +140,7 @@ def _resume(opt, state: dict) -> None:
         opt.began = began
         opt.flat.write(ours["parameters"].cpu().numpy())
         opt.made, opt.paced = ours["made"], tuple(ours["pace"])
-        rate, warming, most = opt.paced
-        opt.silence = opt.session.pace(rate, warming=warming, most=most)
+        opt.silence = opt.asked(opt.session.pace)
 
 
 def _deal(opt, states: list[dict]) -> None:

@@ -5,6 +5,7 @@ use super::fragments::Fragment;
 use super::seats::NOBODY;
 use super::worker::Worker;
 use crate::base::{Purpose, Result, State};
+use crate::compress::Class;
 use crate::exchange::{Voice, report_beside};
 use crate::fabric::{Port, Tag};
 use crate::local::Spent;
@@ -89,7 +90,8 @@ impl Worker {
     fn overwrites(&mut self) -> bool {
         let lonely = self.feedback.forgets() && self.guard.is_none() && self.asides.is_empty();
         let whole = !self.fragments.several() && !self.seats.clients;
-        lonely && whole && self.exchange.in_place(self.compressor.class(&self.layout)).is_some()
+        let engine = lonely && whole && self.exchange.in_place().is_some();
+        engine && self.compressor.class(&self.layout) == Class::Lossless
     }
 
     /// The voice that has the floor says what it gives, and what goes beside it.
@@ -144,9 +146,8 @@ impl Worker {
         let (frame, overwrites) = (self.frame(flags), self.overwrites());
         let mut table = Table { port: &mut *port, frame, seed: self.seed, seats: &self.seats };
         let Fragment { range, layout, .. } = self.fragments.of(self.round);
-        let code = self.compressor.class(layout);
         let mut talk = table.talk(&Purpose::Payload, &mut *self.compressor, &mut *self.aggregator, layout);
-        if let Some(exchange) = self.exchange.in_place(code).filter(|_| overwrites) {
+        if let Some(exchange) = self.exchange.in_place().filter(|_| overwrites) {
             let flags = exchange.overwrite(&mut talk, &mut self.offer)?;
             std::mem::swap(&mut self.offer, &mut self.agreed);
             return Ok(flags);

@@ -23,7 +23,7 @@ use std::ops::Range;
 
 use crate::aggregate::{Aggregator, Gathering, Onto};
 use crate::base::{Error, Former, Kind, Layout, Purpose, Reader, Result, State, Stream, Use, flat};
-use crate::compress::{Class, Compressor};
+use crate::compress::Compressor;
 use crate::fabric::{Port, Tag, Way};
 use crate::grammar::{self, Element, Entry, Key};
 
@@ -162,9 +162,9 @@ pub trait Exchange: Send {
     /// Waits for the others and agrees.
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8>;
 
-    /// Where what is given is needed for nothing else, and all of it is said: what overwrites it with what all agree on, in
-    /// the place of `begin` and `finish`. None where the two are needed.
-    fn in_place(&mut self, _code: Class) -> Option<&mut dyn InPlace> {
+    /// Where what is given is needed for nothing else, and the code is lossless: what overwrites it with what all agree on,
+    /// in the place of `begin` and `finish`. None where the two are needed.
+    fn in_place(&mut self) -> Option<&mut dyn InPlace> {
         None
     }
 

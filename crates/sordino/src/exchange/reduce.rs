@@ -38,7 +38,7 @@ use std::ops::Range;
 use super::{Exchange, Frame, InPlace, PIECE, Talk, Voice, around, refuse_unfinite};
 use crate::aggregate::{Aggregator, Gathering, Mean};
 use crate::base::{Error, Purpose, Result, Stream, Writer, flat};
-use crate::compress::{Class, Coding};
+use crate::compress::Coding;
 use crate::fabric::{Port, Tag, peers};
 
 /// Reduce-scatter and all-gather.
@@ -85,9 +85,9 @@ impl Exchange for Reduce {
         Ok(())
     }
 
-    /// An engine adds up the very numbers that are given, where the code leaves them as they are.
-    fn in_place(&mut self, code: Class) -> Option<&mut dyn InPlace> {
-        (self.engine && code == Class::Lossless).then_some(self)
+    /// An engine adds up the very numbers that are given.
+    fn in_place(&mut self) -> Option<&mut dyn InPlace> {
+        self.engine.then_some(self)
     }
 
     fn finish(&mut self, talk: &mut Talk, said: &mut [f32], agreed: &mut [f32]) -> Result<u8> {
