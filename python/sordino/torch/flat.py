@@ -10,6 +10,7 @@ from torch import nn
 
 __all__ = ["Flat", "buffers_of", "named_parameters_of", "role_of"]
 
+_HOST = torch.device("cpu")
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
@@ -44,7 +45,10 @@ class Flat:
         out = np.zeros(len(self), dtype=np.float32)
         for device, places in self._devices(of).items():
             rows = [of[i].detach().reshape(-1).to(torch.float32) for i in places]
-            together = (torch.cat(rows) if len(rows) > 1 else rows[0]).cpu().numpy()
+            if device == _HOST and len(places) == len(self.tensors):
+                torch.cat(rows, out=torch.from_numpy(out))
+                break
+            together = torch.cat(rows).cpu().numpy()
             at = 0
             for i in places:
                 start, end = self.starts[i], self.starts[i + 1]
@@ -57,7 +61,8 @@ class Flat:
         to = self.tensors if to is None else to
         for device, places in self._devices(to).items():
             parts = [vector[self.starts[i] : self.starts[i + 1]] for i in places]
-            together = torch.from_numpy(np.concatenate(parts)).to(device)
+            whole = len(parts) == len(self.tensors) and vector.flags.writeable
+            together = torch.from_numpy(vector if whole else np.concatenate(parts)).to(device)
             with torch.no_grad():
                 for i, part in zip(places, together.split([len(part) for part in parts])):
                     to[i].copy_(part.view(to[i].shape))

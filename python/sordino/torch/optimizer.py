@@ -19,7 +19,7 @@ from . import moments, state
 from .choices import Choices, peak_rate
 from .fabric import Fabric, alone
 from .flat import buffers_of, named_parameters_of
-from .late import Late
+from .late import Late, amid
 
 __all__ = ["Wrapped", "wrap"]
 
@@ -129,6 +129,8 @@ class Wrapped(torch.optim.Optimizer):
         if not self.alone:
             self._same_start()
             self._begin()
+        if self.late.most > 0:
+            amid(self.flat.tensors, self._move_on)
 
     # --- joining -----------------------------------------------------------------------------------------------------
 
@@ -441,27 +443,35 @@ class Wrapped(torch.optim.Optimizer):
     def _go_on(self) -> None:
         """After a step: words move on, what all agreed on is taken in, and the round closes, where it is time."""
         if self.late.awaited:
-            began = time.perf_counter()
-            self.late.progress(self.session)
-            self._times["meetings"] += time.perf_counter() - began
+            self._move_on()
             if self.made < self.late.steps:
                 return
             self._land()
         if self.made >= self.silence:
             self._meet()
 
+    def _move_on(self) -> None:
+        """Moves on what is on its way, if anything is. Its time is none of the step's."""
+        if self.late.travelling:
+            began = time.perf_counter()
+            self.late.progress(self.session)
+            took = time.perf_counter() - began
+            self._times["meetings"] += took
+            self._left += took
+
     def _meet(self) -> None:
         """Closes the round: what its steps came to is said, and, unless words may be late, where all agree everybody goes on."""
         began = time.perf_counter()
         last = self.total is not None and self.steps >= self.total
-        moved = self.began - self.flat.read()
+        at = self.flat.read()
+        moved = self.began - at
         if self.session.payload == "parameters":
-            self.session.set_point(self.flat.read() if self.flat.exact else self.session.point - moved)
+            self.session.set_point(at if self.flat.exact else self.session.point - moved)
         else:
             self.session.set_offer(moved)
         late = self.late.most > 0 and not last
         if late:
-            self.late.depart(self.session, self.made, self.flat.read())
+            self.late.depart(self.session, self.made, at)
         else:
             self._close(self.made)
             self._met()
