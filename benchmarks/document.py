@@ -39,7 +39,8 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
   by then.
 - **Time to target** is the steps that a run makes until its evaluation meets the target, unshaped, times the seconds of a
   step on shaped links, over {pace} steps. Steps that talk and steps that do not are counted and timed apart, so that a
-  schedule whose rounds grow counts as it is, and one period, the shortest, is enough to time them. Evaluations cost nothing.
+  schedule whose rounds grow counts as it is, and one period, the shortest, is enough to time them. Steps that take seconds in
+  all are timed {passes} times, behind those of all other methods on that link, and the median counts. Evaluations cost nothing.
 - **Ceiling** is (compute + talk) / compute: how much sooner than DDP in fp32 one could be that makes as many steps and never
   talks. Compute is a step of four workers that do not talk, timed with the other steps of that link, for the machine is shared
   and not always as fast; talk is what DDP's step takes longer. Timings of 2026-11-28 taken four hours apart, of the same steps,
@@ -73,6 +74,7 @@ def text(results, chart):
             cores=machine.split(", ")[1],
             seeds=len(plan["seeds"]),
             pace=plan["pace"],
+            passes=plan["passes"],
         ),
         f"\n![seconds to the target by link]({chart})\n",
         "\n## What was aimed at\n\n| goal | where | found | |\n|---|---|---|---|\n",

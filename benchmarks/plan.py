@@ -112,7 +112,7 @@ def read(path=HERE / "plan.toml"):
 def quick(plan):
     """The same plan in a few minutes: everything is done once and nothing for long. Its numbers mean nothing."""
     settings = json.loads(json.dumps(plan.settings))
-    settings |= {"links": settings["links"][-2:-1], "seeds": settings["seeds"][:1], "pace": 10}
+    settings |= {"links": settings["links"][-2:-1], "seeds": settings["seeds"][:1], "pace": 10, "passes": 1}
     settings["whole"]["link"] = settings["links"][0]
     for network in settings["networks"].values():
         network |= {"steps": 20, "every": 10, "target": 0.2 if network["measure"] == "accuracy" else 3.6}

@@ -127,6 +127,25 @@ def test_the_leanest_is_the_case_that_sends_least_and_is_not_later_with_most_see
     assert bench.leanest("cnn", link, found, paces) is None
 
 
+def test_short_steps_are_timed_in_every_pass_and_the_median_counts(tmp_path):
+    plan = plans.read()
+    plan.links, plan.methods = plan.links[:1], {name: plan.methods[name] for name in ("alone", "ddp", "qsr")}
+    bench, seen = Bench(plan, None, tmp_path / "measurements.jsonl", "build"), []
+    seconds = {("alone", 0): 1.0, ("alone", 1): 3.0, ("alone", 2): 2.0, ("ddp", 0): 60.0, ("qsr", 0): 5.0, ("qsr", 1): 4.0}
+
+    def measured(job, link, what):
+        told = next(name for name, method in plan.methods.items() if method == job["method"])
+        seen.append((told, job.get("again", 0)))
+        spent = seconds.get(seen[-1])
+        return None if spent is None else {"kinds": {"local": {"count": 10}}, "seconds": spent}
+
+    bench.measured = measured
+    found = bench.paces("cnn")
+    assert seen == [("alone", 0), ("ddp", 0), ("qsr", 0), ("alone", 1), ("qsr", 1), ("alone", 2), ("qsr", 2)]
+    assert found["alone", 1, plan.links[0]]["seconds"] == 2.0
+    assert found["qsr", 48, plan.links[0]]["seconds"] == 5.0  # of the two that there are, the longer
+
+
 def test_links_are_read_and_buckets_hold_no_message():
     assert hosts.rate_of("10mbit") == 1e7 and hosts.rate_of("1gbit") == 1e9
     assert hosts.bucket("10mbit") == 3200 and hosts.bucket("1gbit") == 125000

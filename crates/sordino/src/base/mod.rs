@@ -11,4 +11,4 @@ pub use error::{Error, Kind, Result};
 pub use flat::{Aside, Former, Layout, Role, State, Tensor};
 pub use ledger::{Ledger, Link, Party, Purpose};
 pub use rng::{Cursor, Stream, Use};
-pub use wire::{Reader, Writer};
+pub use wire::{Reader, Slot, Writer};

@@ -8,7 +8,9 @@ use super::error::{Error, Result};
 /// Bytes being written. Reusable: [`Writer::clear`] keeps the memory.
 #[derive(Clone, Debug, Default)]
 pub struct Writer {
-    bytes: Vec<u8>,
+    /// Memory that has been written to; what counts is its first `len` bytes.
+    memory: Vec<u8>,
+    len: usize,
 }
 
 /// Bytes of the checksum that [`Writer::seal`] appends.
@@ -22,73 +24,128 @@ impl Writer {
 
     /// Forgets what was written, keeps the memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.len = 0;
     }
 
     /// What has been written.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// Makes room for `n` more bytes at once.
-    pub fn reserve(&mut self, n: usize) {
-        self.bytes.reserve(n);
+        &self.memory[..self.len]
     }
 
     /// One byte.
     pub fn u8(&mut self, v: u8) {
-        self.bytes.push(v);
+        self.raw(&[v]);
     }
 
     /// Four bytes, little-endian.
     pub fn u32(&mut self, v: u32) {
-        self.bytes.extend_from_slice(&v.to_le_bytes());
+        self.raw(&v.to_le_bytes());
     }
 
     /// Eight bytes, little-endian.
     pub fn u64(&mut self, v: u64) {
-        self.bytes.extend_from_slice(&v.to_le_bytes());
+        self.raw(&v.to_le_bytes());
     }
 
     /// Seven bits a byte, low first: one byte below 128, at most ten.
     pub fn varint(&mut self, mut v: u64) {
         while v >= 0x80 {
-            self.bytes.push(v as u8 | 0x80);
+            self.u8(v as u8 | 0x80);
             v >>= 7;
         }
-        self.bytes.push(v as u8);
+        self.u8(v as u8);
     }
 
     /// One f32, little-endian.
     pub fn f32(&mut self, v: f32) {
-        self.bytes.extend_from_slice(&v.to_le_bytes());
+        self.raw(&v.to_le_bytes());
     }
 
-    /// Writes one f32 over what was written at `at`, for what is known only later.
+    /// Many f32, little-endian.
+    pub fn f32s(&mut self, v: &[f32]) {
+        self.slot(4 * v.len()).f32s(v);
+    }
+
+    /// Raw bytes.
+    pub fn raw(&mut self, v: &[u8]) {
+        self.slot(v.len()).room(v.len()).copy_from_slice(v);
+    }
+
+    /// Appends `n` bytes for somebody to fill, all of them: until then they are what the memory held before.
+    pub fn slot(&mut self, n: usize) -> Slot<'_> {
+        let at = self.len;
+        self.len += n;
+        if self.memory.len() < self.len {
+            self.memory.resize(self.len, 0);
+        }
+        Slot { bytes: &mut self.memory[at..self.len], at: 0 }
+    }
+
+    /// Appends the checksum of everything from byte `from` on. The message is then `bytes()[from..]`.
+    pub fn seal(&mut self, from: usize) {
+        let sum = crc32fast::hash(&self.bytes()[from..]);
+        self.u32(sum);
+    }
+}
+
+/// A known number of bytes of a message, filled from the first to the last. More than that panics.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl<'a> Slot<'a> {
+    /// The next `n` bytes, for somebody else to fill.
+    pub fn slot(&mut self, n: usize) -> Slot<'_> {
+        Slot { bytes: self.room(n), at: 0 }
+    }
+
+    /// Two slots, of which the first has `n` bytes. Nothing may be in it yet.
+    pub fn split(self, n: usize) -> [Slot<'a>; 2] {
+        debug_assert_eq!(self.at, 0);
+        let (near, far) = self.bytes.split_at_mut(n);
+        [near, far].map(|bytes| Slot { bytes, at: 0 })
+    }
+
+    /// What has been filled.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.at]
+    }
+
+    /// Whether all of it has been filled.
+    pub fn full(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    /// The next `n` bytes, to be filled at once; they are left over from something else.
+    pub fn room(&mut self, n: usize) -> &mut [u8] {
+        let at = self.at;
+        self.at += n;
+        &mut self.bytes[at..self.at]
+    }
+
+    /// Eight bytes, little-endian.
+    pub fn u64(&mut self, v: u64) {
+        self.room(8).copy_from_slice(&v.to_le_bytes());
+    }
+
+    /// One f32, little-endian.
+    pub fn f32(&mut self, v: f32) {
+        self.room(4).copy_from_slice(&v.to_le_bytes());
+    }
+
+    /// Writes one f32 over what was filled at `at`, for what is known only later.
     pub fn put_f32(&mut self, at: usize, v: f32) {
         self.bytes[at..at + 4].copy_from_slice(&v.to_le_bytes());
     }
 
     /// Many f32, little-endian.
     pub fn f32s(&mut self, v: &[f32]) {
-        let at = self.bytes.len();
-        self.bytes.resize(at + 4 * v.len(), 0);
-        let (quads, _) = self.bytes[at..].as_chunks_mut::<4>();
+        let (quads, _) = self.room(4 * v.len()).as_chunks_mut::<4>();
         for (quad, x) in quads.iter_mut().zip(v) {
             *quad = x.to_le_bytes();
         }
-    }
-
-    /// Raw bytes.
-    pub fn raw(&mut self, v: &[u8]) {
-        self.bytes.extend_from_slice(v);
-    }
-
-    /// Appends `n` zero bytes and lends them, for a leaf that packs by words itself.
-    pub fn room(&mut self, n: usize) -> &mut [u8] {
-        let at = self.bytes.len();
-        self.bytes.resize(at + n, 0);
-        &mut self.bytes[at..]
     }
 
     /// Whole numbers of `width` bits each (1 to 32), packed low bit first into 64-bit words, padded to a byte.
@@ -105,13 +162,8 @@ impl Writer {
                 word = if used == 0 { 0 } else { u64::from(value) >> (width - used) };
             }
         }
-        self.bytes.extend_from_slice(&word.to_le_bytes()[..used.div_ceil(8) as usize]);
-    }
-
-    /// Appends the checksum of everything from byte `from` on. The message is then `bytes()[from..]`.
-    pub fn seal(&mut self, from: usize) {
-        let sum = crc32fast::hash(&self.bytes[from..]);
-        self.u32(sum);
+        let last = used.div_ceil(8) as usize;
+        self.room(last).copy_from_slice(&word.to_le_bytes()[..last]);
     }
 }
 
@@ -228,7 +280,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Calls `each(i, value)` for `n` numbers of `width` bits packed by [`Writer::packed`].
+    /// Calls `each(i, value)` for `n` numbers of `width` bits packed by [`Slot::packed`].
     pub fn packed(&mut self, width: u32, n: usize, mut each: impl FnMut(usize, u32) -> Result<()>) -> Result<()> {
         debug_assert!((1..=32).contains(&width));
         let total = n.checked_mul(width as usize).ok_or_else(|| Error::decode("a length overflows"))?.div_ceil(8);
@@ -268,15 +320,41 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
+    /// A writer whose memory holds something from before.
+    fn dirty() -> Writer {
+        let mut w = Writer::new();
+        w.raw(&[0xA5; 1000]);
+        w.clear();
+        w
+    }
+
+    #[test]
+    fn slots_are_filled_side_by_side_and_nothing_old_shows() {
+        let mut w = dirty();
+        w.u8(7);
+        let [mut near, mut far] = w.slot(14).split(6);
+        far.u64(1);
+        near.room(2).fill(0);
+        assert!(far.full() && !near.full());
+        near.f32(0.0);
+        near.put_f32(2, 1.5);
+        assert_eq!(near.bytes(), [0, 0, 0, 0, 0xC0, 0x3F]);
+        w.u32(9);
+        assert_eq!(w.bytes(), [7, 0, 0, 0, 0, 0xC0, 0x3F, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0]);
+        w.clear();
+        assert!(w.bytes().is_empty());
+    }
+
     #[test]
     fn what_is_packed_comes_back_at_every_width() {
         for width in 1..=32u32 {
             let mask = if width == 32 { u32::MAX } else { (1 << width) - 1 };
             for n in [0usize, 1, 2, 7, 63, 64, 65, 200] {
                 let values: Vec<u32> = (0..n as u32).map(|i| i.wrapping_mul(2_654_435_761) & mask).collect();
-                let mut w = Writer::new();
-                w.packed(width, values.iter().copied());
-                assert_eq!(w.bytes().len(), packed_len(width, n));
+                let mut w = dirty();
+                let mut slot = w.slot(packed_len(width, n));
+                slot.packed(width, values.iter().copied());
+                assert!(slot.full());
                 let mut back = vec![0; n];
                 let mut r = Reader::new(w.bytes());
                 r.packed(width, n, |i, v| {

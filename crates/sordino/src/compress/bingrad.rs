@@ -28,7 +28,7 @@
 use super::digits::Bits;
 use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{self, Bytes as _, Lanes, ROW, Select as _, Simd, SimdBase as _, f32x16, u32x16};
-use crate::base::{Reader, Result, Stream, Writer};
+use crate::base::{Reader, Result, Slot, Stream};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -125,15 +125,14 @@ fn rough_sum_above<S: Simd>(simd: S, x: &[f32], b: f32) -> f32 {
     lanes.to_array().iter().sum::<f32>() + rest.iter().map(|v| v.abs()).filter(|m| *m > b).sum::<f32>()
 }
 
-/// Appends the means of both sides of the mean, the lower one first, and which side an entry is on.
+/// Writes the means of both sides of the mean, the lower one first, and which side an entry is on.
 #[inline(always)]
-fn write_halves<S: Simd>(simd: S, x: &[f32], out: &mut Writer) {
+fn write_halves<S: Simd>(simd: S, x: &[f32], out: &mut Slot) {
     let (n, total) = (x.len() as f64, simd::sum(simd, x, |v| v));
     let mean = total / n;
     // v ≥ mean in f64 is v ≥ the next f32 from the mean on.
     let near = mean as f32;
     let threshold = if f64::from(near) < mean { near.next_up() } else { near };
-    let at = out.bytes().len();
     out.f32(near);
     out.f32(near);
     let mut above = Lanes::new(simd);
@@ -150,12 +149,12 @@ fn write_halves<S: Simd>(simd: S, x: &[f32], out: &mut Writer) {
         },
     );
     let above = above.total();
-    let up: f64 = f64::from(ones(&out.bytes()[at + 8..]));
+    let up: f64 = f64::from(ones(&out.bytes()[8..]));
     if up > 0.0 {
-        out.put_f32(at + 4, (above / up) as f32);
+        out.put_f32(4, (above / up) as f32);
     }
     if up < n {
-        out.put_f32(at, ((total - above) / (n - up)) as f32);
+        out.put_f32(0, ((total - above) / (n - up)) as f32);
     }
 }
 
@@ -176,7 +175,7 @@ impl Piece for BinGrad {
     }
 
     #[inline(always)]
-    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Slot) {
         if self.kind == Kind::B {
             write_halves(simd, x, out);
             return;

@@ -10,7 +10,7 @@
 //! being made and being packed: two short loops overlap better in a CPU than one long one.
 
 use crate::base::simd::{ROW, Simd, SimdBase as _, f32x16, mask32x16, row, tally, u32x16};
-use crate::base::{Error, Reader, Result, Writer};
+use crate::base::{Error, Reader, Result, Slot};
 
 /// Entries in a sheet of [`Bits`].
 pub const SHEET: usize = 512;
@@ -37,12 +37,12 @@ impl Bits {
         if self.0 <= 8 { 0x0101_0101 } else { 0x0001_0001 }
     }
 
-    /// Appends one number an entry of `x`: `code(from, row)` are those of entries `from..from + 16`, asked for in order.
+    /// Writes one number an entry of `x`: `code(from, row)` are those of entries `from..from + 16`, asked for in order.
     #[inline(always)]
     pub fn write<S: Simd>(
         self,
         simd: S,
-        out: &mut Writer,
+        out: &mut Slot,
         x: &[f32],
         mut code: impl FnMut(usize, f32x16<S>) -> u32x16<S>,
     ) {
@@ -61,11 +61,11 @@ impl Bits {
         }
     }
 
-    /// Appends one bit an entry of `x`: 1 where `mark(from, row)` is set, asked for in order. It never leaves the registers.
+    /// Writes one bit an entry of `x`: 1 where `mark(from, row)` is set, asked for in order. It never leaves the registers.
     #[inline(always)]
     pub fn write_marks<S: Simd>(
         simd: S,
-        out: &mut Writer,
+        out: &mut Slot,
         x: &[f32],
         mut mark: impl FnMut(usize, f32x16<S>) -> mask32x16<S>,
     ) {
@@ -257,9 +257,9 @@ impl<const SHIFT: u32, const PER: usize, const BYTES: usize> Digits<SHIFT, PER, 
         BYTES * n.div_ceil(PER)
     }
 
-    /// Appends one digit an entry of `x`: `digit(from, row)` are those of entries `from..from + 16`, asked for in order.
+    /// Writes one digit an entry of `x`: `digit(from, row)` are those of entries `from..from + 16`, asked for in order.
     #[inline(always)]
-    pub fn write<S: Simd>(simd: S, out: &mut Writer, x: &[f32], mut digit: impl FnMut(usize, f32x16<S>) -> u32x16<S>) {
+    pub fn write<S: Simd>(simd: S, out: &mut Slot, x: &[f32], mut digit: impl FnMut(usize, f32x16<S>) -> u32x16<S>) {
         let (mut places, _) = out.room(Self::len(x.len())).as_chunks_mut::<BYTES>();
         let mut digits = [0u32; DIGIT_SHEET];
         for (sheet, from) in x.chunks(DIGIT_SHEET).zip((0..).step_by(DIGIT_SHEET)) {
@@ -344,6 +344,7 @@ pub fn unknown_code(what: &str, came: u32, most: u32) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Writer;
     use crate::base::simd::{Bytes as _, widest};
 
     /// Codes as entries with these bits.
@@ -351,26 +352,34 @@ mod tests {
         codes.map(f32::from_bits).collect()
     }
 
-    /// Writes codes by `write`, which takes the bits of entries, and expects them back from `read`. Gives the bytes.
+    /// A message of so many bytes, all of them filled.
+    fn written(bytes: usize, fill: impl FnOnce(&mut Slot)) -> Writer {
+        let mut w = Writer::new();
+        let mut slot = w.slot(bytes);
+        fill(&mut slot);
+        assert!(slot.full());
+        w
+    }
+
+    /// Writes codes by `write`, which takes the bits of entries, and expects them back from `read`.
     fn there_and_back(
         n: usize,
         base: u32,
-        write: impl Fn(&mut Writer, &[f32]),
+        bytes: usize,
+        write: impl Fn(&mut Slot, &[f32]),
         read: impl Fn(&mut Reader, usize, &mut dyn FnMut(usize, [u32; ROW])),
-    ) -> usize {
+    ) {
         let codes: Vec<u32> = (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) % base).collect();
-        let mut w = Writer::new();
-        write(&mut w, &entries(codes.iter().copied()));
+        let w = written(bytes, |slot| write(slot, &entries(codes.iter().copied())));
         let mut back = vec![99; n.next_multiple_of(ROW)];
         let mut r = Reader::new(w.bytes());
         read(&mut r, n, &mut |from, row| back[from..from + ROW].copy_from_slice(&row));
         r.done().unwrap();
         assert_eq!(back[..n], codes, "{n} digits of base {base}");
-        w.bytes().len()
     }
 
-    fn write_digits<const S: u32, const P: usize, const B: usize>(w: &mut Writer, x: &[f32]) {
-        widest!(simd => Digits::<S, P, B>::write(simd, w, x, |_, row| row.bitcast()));
+    fn write_digits<const S: u32, const P: usize, const B: usize>(slot: &mut Slot, x: &[f32]) {
+        widest!(simd => Digits::<S, P, B>::write(simd, slot, x, |_, row| row.bitcast()));
     }
 
     fn read_digits<const S: u32, const P: usize, const B: usize>(
@@ -381,9 +390,9 @@ mod tests {
         widest!(simd => Digits::<S, P, B>::read(simd, r, n, |from, row| take(from, row.to_array())))
     }
 
-    fn digits<const S: u32, const P: usize, const B: usize>(n: usize) -> usize {
+    fn digits<const S: u32, const P: usize, const B: usize>(n: usize, bytes: usize) {
         let read = |r: &mut Reader, n, take: &mut dyn FnMut(_, _)| read_digits::<S, P, B>(r, n, take).unwrap();
-        there_and_back(n, (1 << S) + 1, write_digits::<S, P, B>, read)
+        there_and_back(n, (1 << S) + 1, bytes, write_digits::<S, P, B>, read);
     }
 
     #[test]
@@ -391,20 +400,20 @@ mod tests {
         for n in [0, 1, 4, 5, 9, 10, 31, 33, 319, 320, 321, 512, 513, 2048, 5000] {
             for width in 1..=16 {
                 let bits = Bits(width);
-                let bytes = there_and_back(
+                there_and_back(
                     n,
                     1 << width,
-                    |w, x| widest!(simd => bits.write(simd, w, x, |_, row| row.bitcast())),
+                    bits.len(n),
+                    |slot, x| widest!(simd => bits.write(simd, slot, x, |_, row| row.bitcast())),
                     |r, n, take| {
                         widest!(simd => bits.read(simd, r, n, |from, row| take(from, row.to_array()))).unwrap();
                     },
                 );
-                assert_eq!(bytes, bits.len(n));
-                assert!(8 * bytes <= width as usize * n.next_multiple_of(32));
+                assert!(8 * bits.len(n) <= width as usize * n.next_multiple_of(32));
             }
-            assert_eq!(digits::<1, 5, 1>(n), n.div_ceil(5));
-            assert_eq!(digits::<2, 10, 3>(n), 3 * n.div_ceil(10));
-            assert_eq!(digits::<3, 5, 2>(n), 2 * n.div_ceil(5));
+            digits::<1, 5, 1>(n, n.div_ceil(5));
+            digits::<2, 10, 3>(n, 3 * n.div_ceil(10));
+            digits::<3, 5, 2>(n, 2 * n.div_ceil(5));
         }
     }
 
@@ -415,8 +424,7 @@ mod tests {
             for first in (0..base.pow(5)).step_by(64) {
                 let words = 64.min(base.pow(5) - first) as usize;
                 let digit = |i: usize| (first + (i % words) as u32) / base.pow(4 - (i / words) as u32) % base;
-                let mut w = Writer::new();
-                write_digits::<S, 5, B>(&mut w, &entries((0..5 * words).map(digit)));
+                let w = written(words * B, |slot| write_digits::<S, 5, B>(slot, &entries((0..5 * words).map(digit))));
                 let mut same = |from: usize, row: [u32; ROW]| {
                     assert!((0..ROW).all(|i| from + i >= 5 * words || row[i] == digit(from + i)));
                 };
@@ -426,8 +434,7 @@ mod tests {
         all::<1, 1>(3);
         all::<3, 2>(9);
         for digit in 0..5 {
-            let mut w = Writer::new();
-            write_digits::<2, 10, 3>(&mut w, &entries([digit; 20].into_iter()));
+            let w = written(6, |slot| write_digits::<2, 10, 3>(slot, &entries([digit; 20].into_iter())));
             let mut same = |from: usize, row: [u32; ROW]| assert!((0..ROW).all(|i| from + i >= 20 || row[i] == digit));
             read_digits::<2, 10, 3>(&mut Reader::new(w.bytes()), 20, &mut same).unwrap();
         }

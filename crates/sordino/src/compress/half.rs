@@ -28,7 +28,7 @@ use crate::base::simd::{
     Bytes as _, ROW, Select as _, Simd, SimdBase as _, SimdCvtFloat as _, SimdNarrow as _, SimdWiden as _, f32x16,
     i32x16, row, u16x32, u32x16,
 };
-use crate::base::{Error, Reader, Result, Stream, Writer};
+use crate::base::{Error, Reader, Result, Slot, Stream};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -115,28 +115,22 @@ fn from_f16<S: Simd>(h: u32x16<S>) -> f32x16<S> {
     (bits | (h & 0x8000) << 16).bitcast()
 }
 
-/// Entries that are encoded between two appendings.
-const BLOCK: usize = 1024;
 /// Two rows, which are one vector of halves.
 const BOTH: usize = 2 * ROW;
 
-/// Appends what `to` makes of every row.
+/// Writes what `to` makes of every row.
 #[inline(always)]
-fn encode<S: Simd>(simd: S, x: &[f32], out: &mut Writer, mut to: impl FnMut(f32x16<S>) -> u32x16<S>) {
-    let mut halves = [0u8; 2 * BLOCK];
-    out.reserve(2 * x.len());
-    for block in x.chunks(BLOCK) {
-        let (places, _) = halves.as_chunks_mut::<{ 2 * BOTH }>();
-        let (whole, rest) = block.as_chunks::<BOTH>();
-        for (place, x) in places.iter_mut().zip(whole) {
-            let (low, high) = x.split_at(ROW);
-            *place = bytes(to(row(simd, low)).narrow(to(row(simd, high))));
-        }
-        if !rest.is_empty() {
-            let (low, high) = rest.split_at(rest.len().min(ROW));
-            places[whole.len()] = bytes(to(row(simd, low)).narrow(to(row(simd, high))));
-        }
-        out.raw(&halves[..2 * block.len()]);
+fn encode<S: Simd>(simd: S, x: &[f32], out: &mut Slot, mut to: impl FnMut(f32x16<S>) -> u32x16<S>) {
+    let (whole, rest) = x.as_chunks::<BOTH>();
+    let (places, last) = out.room(2 * x.len()).as_chunks_mut::<{ 2 * BOTH }>();
+    for (place, x) in places.iter_mut().zip(whole) {
+        let (low, high) = x.split_at(ROW);
+        *place = bytes(to(row(simd, low)).narrow(to(row(simd, high))));
+    }
+    if !rest.is_empty() {
+        let (low, high) = rest.split_at(rest.len().min(ROW));
+        let halves = bytes(to(row(simd, low)).narrow(to(row(simd, high))));
+        last.copy_from_slice(&halves[..last.len()]);
     }
 }
 
@@ -201,7 +195,7 @@ impl Piece for Half {
     }
 
     #[inline(always)]
-    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Writer) {
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Slot) {
         // Counts of a lane stay below what it holds: a piece has fewer than 2³⁶ entries.
         let mut count = u32x16::splat(simd, 0);
         match self.format {

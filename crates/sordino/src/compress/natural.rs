@@ -26,7 +26,7 @@ use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{
     Bytes as _, ROW, Select as _, Simd, SimdBase as _, SimdCvtFloat as _, f32x16, i32x16, row, u32x16,
 };
-use crate::base::{Error, Reader, Result, Stream, Writer};
+use crate::base::{Error, Reader, Result, Slot, Stream};
 use crate::grammar::Entry;
 
 /// The registry's entry.
@@ -51,7 +51,7 @@ impl Piece for Natural {
     }
 
     #[inline(always)]
-    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Slot) {
         let (zero, one) = (i32x16::splat(simd, 0), i32x16::splat(simd, 1));
         let draws = stream.rows(simd);
         let exponents = out.room(x.len());

@@ -33,7 +33,7 @@ use self::levels::Search;
 use super::digits::{Digits, Fives, Nines, Threes};
 use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{Simd, SimdBase as _, Table, f32x16, tally, u32x16};
-use crate::base::{Error, Reader, Result, Stream, Writer};
+use crate::base::{Error, Reader, Result, Slot, Stream};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -73,7 +73,7 @@ impl Orq {
         simd: V,
         x: &[f32],
         stream: &Stream,
-        out: &mut Writer,
+        out: &mut Slot,
     ) {
         let levels = self.search.levels::<S>(x);
         out.f32s(&levels);
@@ -142,7 +142,7 @@ impl Piece for Orq {
     }
 
     #[inline(always)]
-    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Slot) {
         match self.levels {
             3 => self.write::<_, 3, 1, 5, 1>(simd, x, stream, out),
             5 => self.write::<_, 5, 2, 10, 3>(simd, x, stream, out),

@@ -29,7 +29,7 @@ use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{
     self, Bytes as _, Simd, SimdBase as _, SimdCvtFloat as _, SimdCvtTruncate as _, f32x16, i32x16, tally, u32x16,
 };
-use crate::base::{Reader, Result, Stream, Writer, wire};
+use crate::base::{Reader, Result, Slot, Stream, wire};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -98,7 +98,7 @@ impl Piece for Qsgd {
     }
 
     #[inline(always)]
-    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Slot) {
         let norm = match self.norm {
             Norm::Max => simd::max_abs(simd, x),
             Norm::L2 => libm::sqrt(simd::squares(simd, x)).min(f64::from(f32::MAX)) as f32,

@@ -28,7 +28,7 @@
 use super::sink::Sparse;
 use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::Simd;
-use crate::base::{Reader, Result, Stream, Use, Writer};
+use crate::base::{Reader, Result, Slot, Stream, Use};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -111,7 +111,7 @@ impl Piece for RandK {
     }
 
     #[inline(always)]
-    fn encode<S: Simd>(&mut self, _: S, x: &[f32], stream: &Stream, out: &mut Writer) {
+    fn encode<S: Simd>(&mut self, _: S, x: &[f32], stream: &Stream, out: &mut Slot) {
         let (n, k) = (x.len(), self.kept(x.len()));
         let scale = if self.unbiased { n as f32 / k as f32 } else { 1.0 };
         let key = stream.word_at(0);

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::sink::{Add, Overwrite, Sink, has_negative_zero};
 use super::{Class, Coding, Compressor, Hands};
 use crate::base::simd::{self, Simd};
-use crate::base::{Error, Layout, Reader, Result, Stream, Writer};
+use crate::base::{Error, Layout, Reader, Result, Slot, Stream, Writer};
 use crate::grammar::Args;
 
 /// Tensors of fewer entries travel dense beside larger ones: a scale or an index would cost more than it saves.
@@ -67,8 +67,8 @@ pub trait Piece: Send + Clone {
     /// The bytes of `n` entries.
     fn bound(&self, n: usize) -> usize;
 
-    /// Appends the body of one piece.
-    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer);
+    /// Fills the body of one piece, all of it.
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Slot);
 
     /// Reads one piece.
     fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()>;
@@ -102,7 +102,6 @@ pub struct Pieces<P> {
 struct Other<P> {
     hands: Hands,
     piece: P,
-    out: Writer,
 }
 
 impl<P> Other<P> {
@@ -213,7 +212,7 @@ impl<P: Piece> Compressor for Pieces<P> {
         let coded = match self.scope {
             Scope::Model if plan.coded.is_empty() => 0,
             Scope::Model => self.piece.bound(plan.coded_len()),
-            _ => plan.coded.iter().map(|r| self.piece.bound(r.len())).sum(),
+            _ => bytes_of(&self.piece, &plan.coded),
         };
         4 * plan.dense_len() + coded
     }
@@ -235,14 +234,14 @@ impl<P: Piece> Compressor for Pieces<P> {
         }
         let (given, ranges) = from;
         match other.as_mut().and_then(|other| Some((other.shares(ranges)?, other))) {
-            None => encode(piece, from, at.stream, out),
-            Some(([first, second], Other { hands, piece: twin, out: rest })) => {
+            None => encode(piece, from, at.stream, &mut out.slot(bytes_of(piece, ranges))),
+            Some(([first, second], Other { hands, piece: twin })) => {
                 let later = at.stream.from_part(first.len() as u64);
-                rest.clear();
-                let mut early_half = || encode(piece, (given, first), at.stream, out);
-                let mut later_half = || encode(twin, (given, second), &later, rest);
+                let bytes = [first, second].map(|ranges| bytes_of(piece, ranges));
+                let [mut near, mut far] = out.slot(bytes[0] + bytes[1]).split(bytes[0]);
+                let mut early_half = || encode(piece, (given, first), at.stream, &mut near);
+                let mut later_half = || encode(twin, (given, second), &later, &mut far);
                 (hands.both)(&mut early_half, &mut later_half);
-                out.raw(rest.bytes());
             }
         }
         self.plan = Some((at.layout.clone(), plan));
@@ -269,7 +268,7 @@ impl<P: Piece> Compressor for Pieces<P> {
     }
 
     fn lend(&mut self, hands: Hands) {
-        self.other = Some(Other { hands, piece: self.piece.clone(), out: Writer::new() });
+        self.other = Some(Other { hands, piece: self.piece.clone() });
     }
 
     fn saturated(&self) -> u64 {
@@ -316,12 +315,11 @@ impl<P: Piece> Pieces<P> {
         let Self { piece, together, other, .. } = self;
         if self.scope != Scope::Model || plan.coded.len() < 2 {
             let shares = other.as_mut().and_then(|other| Some((other.shares(&plan.coded)?, other)));
-            let Some(([first, second], Other { hands, piece: twin, .. })) = shares else {
+            let Some(([first, second], Other { hands, piece: twin })) = shares else {
                 return decode(piece, body, (out, 0), &plan.coded, sink);
             };
-            let mut part = |ranges: &[Range<usize>]| -> Result<Reader> {
-                Ok(Reader::new(body.raw(ranges.iter().map(|r| piece.bound(r.len())).sum())?))
-            };
+            let mut part =
+                |ranges: &[Range<usize>]| -> Result<Reader> { Ok(Reader::new(body.raw(bytes_of(piece, ranges))?)) };
             let (mut near, mut far) = (part(first)?, part(second)?);
             let from = second[0].start;
             let (low, high) = out.split_at_mut(from);
@@ -343,9 +341,14 @@ impl<P: Piece> Pieces<P> {
     }
 }
 
+/// Bytes of these pieces.
+fn bytes_of<P: Piece>(piece: &P, ranges: &[Range<usize>]) -> usize {
+    ranges.iter().map(|range| piece.bound(range.len())).sum()
+}
+
 /// Every piece of a vector, one after another. A function by itself, so that an encoder is compiled once.
 #[inline(never)]
-fn encode<P: Piece>(piece: &mut P, from: (&[f32], &[Range<usize>]), stream: &Stream, out: &mut Writer) {
+fn encode<P: Piece>(piece: &mut P, from: (&[f32], &[Range<usize>]), stream: &Stream, out: &mut Slot) {
     simd::widest!(simd => encode_on(simd, piece, from, stream, out));
 }
 
@@ -355,10 +358,12 @@ fn encode_on<S: Simd, P: Piece>(
     piece: &mut P,
     (given, ranges): (&[f32], &[Range<usize>]),
     stream: &Stream,
-    out: &mut Writer,
+    out: &mut Slot,
 ) {
     for (i, range) in ranges.iter().enumerate() {
-        piece.encode(simd, &given[range.clone()], &stream.part(i as u64), out);
+        let mut body = out.slot(piece.bound(range.len()));
+        piece.encode(simd, &given[range.clone()], &stream.part(i as u64), &mut body);
+        debug_assert!(body.full(), "a body of {} bytes is not what was foretold", body.bytes().len());
     }
 }
 
@@ -405,7 +410,9 @@ fn weaker(a: Class, b: Class) -> Class {
 #[cfg(test)]
 pub fn encoded<P: Piece>(piece: &mut P, x: &[f32], stream: &Stream) -> Writer {
     let mut out = Writer::new();
-    simd::widest!(simd => piece.encode(simd, x, stream, &mut out));
+    let mut slot = out.slot(piece.bound(x.len()));
+    simd::widest!(simd => piece.encode(simd, x, stream, &mut slot));
+    assert!(slot.full(), "a body is shorter than foretold");
     out
 }
 

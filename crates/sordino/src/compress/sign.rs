@@ -27,7 +27,7 @@
 use super::digits::Bits;
 use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{Bytes as _, Lanes, Simd, SimdBase as _};
-use crate::base::{Reader, Result, Stream, Writer};
+use crate::base::{Reader, Result, Slot, Stream};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -56,8 +56,8 @@ impl Piece for Sign {
     }
 
     #[inline(always)]
-    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Writer) {
-        let (at, mut magnitudes) = (out.bytes().len(), Lanes::new(simd));
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Slot) {
+        let mut magnitudes = Lanes::new(simd);
         out.f32(0.0);
         Bits::write_marks(
             simd,
@@ -69,7 +69,7 @@ impl Piece for Sign {
                 v.simd_lt(0.0)
             },
         );
-        out.put_f32(at, (magnitudes.total() / x.len() as f64) as f32);
+        out.put_f32(0, (magnitudes.total() / x.len() as f64) as f32);
     }
 
     #[inline(always)]

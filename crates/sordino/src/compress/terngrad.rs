@@ -28,7 +28,7 @@
 use super::digits::Threes;
 use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{self, Bytes as _, Simd, SimdBase as _, SimdCvtFloat as _, f32x16, i32x16, tally, u32x16};
-use crate::base::{Reader, Result, Stream, Writer};
+use crate::base::{Reader, Result, Slot, Stream};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -82,7 +82,7 @@ impl Piece for TernGrad {
     }
 
     #[inline(always)]
-    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Writer) {
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Slot) {
         let scale = self.scale(simd, x);
         out.f32(scale);
         let none = u32x16::splat(simd, 0);

@@ -25,7 +25,7 @@
 use super::sink::Sparse;
 use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
 use crate::base::simd::{self, Bytes as _, Simd, SimdBase as _, i32x16};
-use crate::base::{Error, Reader, Result, Stream, Writer, wire};
+use crate::base::{Error, Reader, Result, Slot, Stream, wire};
 use crate::grammar::{Entry, Key};
 
 /// The registry's entry.
@@ -137,7 +137,7 @@ impl Piece for TopK {
     }
 
     #[inline(always)]
-    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Writer) {
+    fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Slot) {
         let k = self.kept(x.len());
         self.select(simd, x, k);
         let (quads, _) = out.room(4 * k).as_chunks_mut::<4>();

@@ -1,5 +1,7 @@
 //! What every [`Compressor`] must keep, on several layouts and inputs.
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use crate::base::{Layout, Reader, Role, State, Stream, Tensor, Use, Writer, flat};
 use crate::compress::{Both, Class, Coding, Compressor, Hands, cut, nearest};
 
@@ -101,12 +103,21 @@ struct Case<'a> {
 impl Case<'_> {
     fn encode(&self, compressor: &mut dyn Compressor, round: u64) -> Vec<u8> {
         self.with(round, |at| {
-            let mut out = Writer::new();
+            let mut out = self.used();
             compressor
                 .encode(self.given, at, &mut out)
                 .unwrap_or_else(|e| panic!("{}: a finite vector must be encoded, but: {e}", self.name));
             out.bytes().to_vec()
         })
+    }
+
+    /// A writer whose memory holds other bytes every time: what a leaf does not fill shows.
+    fn used(&self) -> Writer {
+        static USES: AtomicU8 = AtomicU8::new(0);
+        let mut out = Writer::new();
+        out.raw(&vec![USES.fetch_add(37, Ordering::Relaxed); 4 * self.given.len() + 256]);
+        out.clear();
+        out
     }
 
     fn with<T>(&self, round: u64, act: impl FnOnce(&Coding) -> T) -> T {
@@ -383,7 +394,7 @@ impl Case<'_> {
     fn said_from(&self, compressor: &mut dyn Compressor, first: u64) -> Vec<f32> {
         let bytes = self.with(0, |at| {
             let (stream, shared) = (at.stream.from_part(first), at.shared.from_part(first));
-            let mut out = Writer::new();
+            let mut out = self.used();
             let at = Coding { stream: &stream, shared: &shared, ..*at };
             compressor.encode(self.given, &at, &mut out).unwrap_or_else(|e| panic!("{}: {e}", self.name));
             out.bytes().to_vec()
