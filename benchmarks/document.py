@@ -43,8 +43,8 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
   all are timed {passes} times, behind those of all other methods on that link, and the median counts. Evaluations cost nothing.
 - **Ceiling** is (compute + talk) / compute: how much sooner than DDP in fp32 one could be that makes as many steps and never
   talks. Compute is a step of four workers that do not talk, timed with the other steps of that link, for the machine is shared
-  and not always as fast; talk is what DDP's step takes longer. Timings of 2026-11-28 taken four hours apart, of the same steps,
-  differ by 8 % in the median and by 42 % at most (`saef` on the Transformer at 100 Mbit/s, whose later ones count here).
+  and not always as fast; talk is what DDP's step takes longer. Of three passes of 2026-11-28 over the same steps the longest
+  took 17 % more than the shortest in the median, twice as much on the Transformer at 1 Gbit/s.
 - **Bytes** are those that the kernel counted on a worker's link.
 """
 

@@ -21,7 +21,6 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 
-use sordino::base::simd::{Path, narrowed};
 use sordino::base::{Layout, Reader, Role, Stream, Tensor, Use, Writer, flat};
 use sordino::compress::{self, Coding, Compressor, Hands};
 use sordino::fabric::at_once;
@@ -100,10 +99,6 @@ fn gradient(n: usize) -> Vec<f32> {
 }
 
 fn main() {
-    narrowed(Path::Avx512, measure);
-}
-
-fn measure() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let asked = |flag: &str| arguments.iter().any(|a| a == flag);
     let (best, quick) = (asked("--best"), asked("--quick"));

@@ -86,6 +86,7 @@ fn coded(text: &str, layout: &Layout, given: &[f32]) -> (Vec<u8>, [Vec<u32>; 2])
 #[test]
 fn this_cpu_has_a_baseline_and_what_is_narrowed_is_no_wider() {
     let paths = paths();
+    println!("this CPU has {paths:?}");
     assert_eq!(paths[0], Path::Baseline);
     assert!(paths.is_sorted());
     let within = narrowed(Path::Baseline, sordino::base::simd::paths);
