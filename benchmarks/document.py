@@ -40,7 +40,8 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
 - **Time to target** is the steps that a run makes until its evaluation meets the target, unshaped, times the seconds of a
   step on shaped links, over {pace} steps. Steps that talk and steps that do not are counted and timed apart, so that a
   schedule whose rounds grow counts as it is, and one period, the shortest, is enough to time them. Steps that take seconds in
-  all are timed {passes} times, behind those of all other methods on that link, and the median counts. Evaluations cost nothing.
+  all are timed {passes} times, behind those of all other methods on that link, and the median counts; nothing else ran then.
+  Evaluations cost nothing.
 - **Ceiling** is (compute + talk) / compute: how much sooner than DDP in fp32 one could be that makes as many steps and never
   talks. Compute is a step of four workers that do not talk, timed with the other steps of that link, for the machine is shared
   and not always as fast; talk is what DDP's step takes longer. Of three passes of 2026-11-28 over the same steps the longest
