@@ -31,7 +31,7 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
   things of ours were changed after a partial one: orq remembers nothing, and what is evaluated is, for every method
   alike, the mean of all workers' parameters. Three rows of ours came after the first whole run, for what that had left to
   be wished for: the two of `local-sgd` whose words are a step late, which replace others, and `diloco` with three levels.
-  Their outer step was chosen by single runs on these networks.
+  The outer step of the two was chosen by single runs on these networks.
   Rates rise for a tenth of a run and then fall as a cosine.
 - Every method has the same three peak rates (those of the optimizer it steps with) and three periods of its own. Where a
   method has no period it has three rates; PowerSGD has three ranks instead. Every case runs with one seed; what is soonest on
@@ -40,12 +40,11 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
 - **Time to target** is the steps that a run makes until its evaluation meets the target, unshaped, times the seconds of a
   step on shaped links, over {pace} steps. Steps that talk and steps that do not are counted and timed apart, so that a
   schedule whose rounds grow counts as it is, and one period, the shortest, is enough to time them. Steps that take seconds in
-  all are timed {passes} times, behind those of all other methods on that link, and the median counts; nothing else ran then.
-  Evaluations cost nothing.
+  all are timed {passes} times, behind those of all other methods on that link, and the median counts. Evaluations cost
+  nothing.
 - **Ceiling** is (compute + talk) / compute: how much sooner than DDP in fp32 one could be that makes as many steps and never
   talks. Compute is a step of four workers that do not talk, timed with the other steps of that link, for the machine is shared
-  and not always as fast; talk is what DDP's step takes longer. Of three passes of 2026-11-28 over the same steps the longest
-  took 17 % more than the shortest in the median, twice as much on the Transformer at 1 Gbit/s.
+  and not always as fast; talk is what DDP's step takes longer.{spread}
 - **Bytes** are those that the kernel counted on a worker's link.
 """
 
@@ -76,6 +75,7 @@ def text(results, chart):
             seeds=len(plan["seeds"]),
             pace=plan["pace"],
             passes=plan["passes"],
+            spread=_spread(results["spread"]),
         ),
         f"\n![seconds to the target by link]({chart})\n",
         "\n## What was aimed at\n\n| goal | where | found | |\n|---|---|---|---|\n",
@@ -89,6 +89,15 @@ def text(results, chart):
     parts += _wire(results)
     parts += _peers(results)
     return "".join(parts)
+
+
+def _spread(spread):
+    if spread is None:
+        return ""
+    return (
+        f" The longest pass over the same steps took\n  {spread['median']:.2f} times as long as the shortest in the median, and "
+        f"{spread['most']:.1f} times at most ({spread['of']})."
+    )
 
 
 def _network(plan, name, network):

@@ -1,8 +1,8 @@
 """The methods, theirs and ours, each around the same module, optimizer and loop.
 
 A method makes a step and says of what kind it was: `sync` (everything travels), `meet` (what the method is about
-sets out), `land` (that is taken in, a step or more later) or `local` (nothing of it). What a step of a kind costs is measured on shaped links, how many there are until the
-target is counted in unshaped runs.
+sets out), `land` (that is taken in, a step or more later) or `local` (nothing of it). What a step of a kind costs is measured
+on shaped links, how many there are until the target is counted in unshaped runs.
 """
 
 from contextlib import ExitStack, contextmanager

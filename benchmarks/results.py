@@ -3,7 +3,7 @@
 import math
 import statistics
 
-__all__ = ["agree", "bytes_of", "ceiling", "crossing", "pace", "seconds_of", "spent"]
+__all__ = ["agree", "bytes_of", "ceiling", "crossing", "pace", "seconds_of", "spent", "spread"]
 
 
 def crossing(curve, target, measure):
@@ -46,6 +46,16 @@ def agree(answers):
 def pace(measured):
     """Seconds of a step over all that were measured."""
     return measured["seconds"] / sum(row["count"] for row in measured["kinds"].values())
+
+
+def spread(passes):
+    """How many times as long the longest pass over the same steps took as the shortest: the median over all steps that were
+    timed more than once, the most, and of which that is. `passes` has the seconds of every pass by what was timed."""
+    found = {what: max(times) / min(times) for what, times in passes.items() if len(times) > 1}
+    if not found:
+        return None
+    worst = max(found, key=found.get)
+    return {"median": statistics.median(found.values()), "most": found[worst], "of": worst}
 
 
 def spent(run, target, measure):

@@ -1,6 +1,6 @@
 """The benchmark, one command, as root on Linux (it makes hosts of network namespaces):
 
-    python3 benchmarks/run.py             everything, about an hour and a half on two cores
+    python3 benchmarks/run.py             everything, nearly two hours on two cores
     python3 benchmarks/run.py --quick     everything once and nothing for long: does it run here?
     python3 benchmarks/run.py --document  the page again, from results.json
 
@@ -24,7 +24,7 @@ from hosts import Hosts
 from measure import Bench
 from plan import quick, read
 from pool import Pool
-from results import bytes_of, ceiling, pace, seconds_of
+from results import bytes_of, ceiling, pace, seconds_of, spread
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "target" / "benchmarks"
@@ -80,6 +80,7 @@ def measure(options):
     return {
         "date": time.strftime("%Y-%m-%d"),
         "minutes": bench.minutes(),
+        "spread": spread(bench.passes),
         "machine": machine(),
         "versions": versions | {"python": platform.python_version(), "kernel": platform.release(), "commit": commit()},
         "plan": plan.settings,

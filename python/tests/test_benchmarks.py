@@ -144,6 +144,9 @@ def test_short_steps_are_timed_in_every_pass_and_the_median_counts(tmp_path):
     assert seen == [("alone", 0), ("ddp", 0), ("qsr", 0), ("alone", 1), ("qsr", 1), ("alone", 2), ("qsr", 2)]
     assert found["alone", 1, plan.links[0]]["seconds"] == 2.0
     assert found["qsr", 48, plan.links[0]]["seconds"] == 5.0  # of the two that there are, the longer
+    alone = f"steps of cnn/alone/period 1 at {plan.links[0]}"
+    assert results.spread(bench.passes) == {"median": 2.125, "most": 3.0, "of": alone}
+    assert results.spread({alone: [1.0]}) is None
 
 
 def test_links_are_read_and_buckets_hold_no_message():
@@ -177,6 +180,7 @@ def found():
     return {
         "date": "2030-01-01",
         "minutes": 1.0,
+        "spread": {"median": 1.25, "most": 2.0, "of": "steps of x"},
         "machine": "a processor, 2 cores, 4 GiB",
         "versions": {"kernel": "6", "python": "3", "torch": "2", "sordino": "0", "commit": None},
         "plan": plan.settings,
@@ -197,6 +201,7 @@ def test_the_page_shows_what_wins_and_what_loses(tmp_path):
     assert "| lstm, 100 Mbit/s | 12.0 (saef, period 4, 2.00 times sooner); the soonest 6.0 | yes |" in page
     assert "| `qsr` | 10.0 s | 11.0 s | 1.10 |" in page
     assert "`ImportError: a \\| b`" in page and "RuntimeError: no" in page
+    assert "1.25 times as long as the shortest in the median, and 2.0 times at most (steps of x)." in page
     assert "kernel / ledger" in page and "| 1.091 |" in page
     picture = (tmp_path / "benchmarks.svg").read_text()
     assert picture.startswith("<svg") and "10.0 s" in picture and "target not met" in picture

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..errors import RequestError
+
 __all__ = ["Flat", "buffers_of", "named_parameters_of", "role_of"]
 
 _HOST = torch.device("cpu")
@@ -66,6 +68,23 @@ class Flat:
             with torch.no_grad():
                 for i, part in zip(places, together.split([len(part) for part in parts])):
                     to[i].copy_(part.view(to[i].shape))
+
+    def refuse_sparse(self) -> None:
+        """Refuses sparse gradients."""
+        for name, parameter in zip(self.names, self.tensors):
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                raise RequestError(
+                    f"parameter `{name}` has a sparse gradient: meetings are about dense vectors; make its layer with "
+                    "sparse=False"
+                )
+
+    def refuse_thawed(self, groups: Iterable[dict]) -> None:
+        """Refuses parameters of an optimizer that are trained and have no place here."""
+        if sum(p.requires_grad for group in groups for p in group["params"]) > len(self.tensors):
+            raise RequestError(
+                "a parameter that was frozen when the optimizer was wrapped is trained now: what travels is fixed for "
+                "a run; wrap the optimizer again, or freeze the parameter"
+            )
 
     @staticmethod
     def _devices(tensors) -> dict[torch.device, list[int]]:

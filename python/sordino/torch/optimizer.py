@@ -271,7 +271,9 @@ class Wrapped(torch.optim.Optimizer):
             )
         arrived = time.perf_counter()
         loss, closure = self._evaluate(closure)
-        self._expect_what_was_wrapped()
+        self.flat.refuse_sparse()
+        if self.made == 0:
+            self.flat.refuse_thawed(self.inner.param_groups)
         skip = self._unscale()
         if self.host > 1:
             skip = self._together(skip)
@@ -301,21 +303,6 @@ class Wrapped(torch.optim.Optimizer):
             return None, closure
         with torch.enable_grad():
             return closure(), None
-
-    def _expect_what_was_wrapped(self) -> None:
-        for name, parameter in zip(self.flat.names, self.flat.tensors):
-            if parameter.grad is not None and parameter.grad.layout != torch.strided:
-                raise RequestError(
-                    f"parameter `{name}` has a sparse gradient: meetings are about dense vectors; make its layer with "
-                    "sparse=False"
-                )
-        if self.made == 0:
-            trained = sum(p.requires_grad for group in self.inner.param_groups for p in group["params"])
-            if trained > len(self.flat.tensors):
-                raise RequestError(
-                    "a parameter that was frozen when the optimizer was wrapped is trained now: what travels is fixed for "
-                    "a run; wrap the optimizer again, or freeze the parameter"
-                )
 
     def _unscale(self) -> bool:
         """Divides by a GradScaler's scale, if one is at work; whether the step is to be skipped."""
