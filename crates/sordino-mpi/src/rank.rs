@@ -35,6 +35,9 @@ pub const PIECE: usize = 1 << 30;
 /// How long a rank that has given up stays to tell the others.
 const FAREWELL: Duration = Duration::from_millis(100);
 
+/// How often a sum is asked for before this rank looks at what else has come.
+const AT_ONCE: usize = 200;
+
 /// A message on its way in.
 struct Coming {
     from: usize,
@@ -384,8 +387,11 @@ impl Rank {
         self.awaited = self.others().collect();
         self.summing = true;
         let sum = self.wait(|me| {
-            if let Some(sum) = me.world()?.land(&mut flight)? {
-                return Ok(Some(sum));
+            // Asking is what moves it on.
+            for _ in 0..AT_ONCE {
+                if let Some(sum) = me.world()?.land(&mut flight)? {
+                    return Ok(Some(sum));
+                }
             }
             // Who left after it took part owes nothing.
             let absent = me.others().find(|rank| me.left[*rank].is_some_and(|took| took <= turn));
@@ -480,9 +486,9 @@ struct Pause {
 
 impl Pause {
     /// While messages are on their way they are moved on more often. A sum of MPI's has many steps, each of which begins when it is
-    /// asked about: for most of a second it is asked again at once, as MPI's own waiting does.
+    /// asked about: for some tenths of a second it is asked again at once, as MPI's own waiting does.
     fn rest(&mut self, summing: bool, busy: bool) {
-        let at_once = if summing { 100_000 } else { 100 };
+        let at_once = if summing { 1000 } else { 100 };
         self.turns = self.turns.saturating_add(1);
         if self.turns <= at_once {
             std::thread::yield_now();

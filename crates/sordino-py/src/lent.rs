@@ -8,10 +8,16 @@
 //!    failed nobody here reads the memory again.
 
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use numpy::PyArray1;
 use numpy::ndarray::ArrayView1;
 use pyo3::prelude::*;
+
+/// How often, and how long each time, a vector is waited for that is still held: a millisecond in all.
+const MOMENTS: u32 = 50;
+const MOMENT: Duration = Duration::from_micros(20);
 
 /// The owner of a vector that is lent.
 #[pyclass(frozen, module = "sordino._sordino")]
@@ -38,9 +44,23 @@ pub fn lend<R>(
         vector.resize(len, 0.0);
         return told;
     }
-    // SAFETY: the owner is an object that we hold.
-    let alone = unsafe { pyo3::ffi::Py_REFCNT(owner.as_ptr()) } == 1;
+    let alone = returned(py, &owner);
     let mut kept = owner.get().0.lock().unwrap_or_else(PoisonError::into_inner);
     *vector = if alone { std::mem::take(&mut *kept) } else { kept.clone() };
     told
+}
+
+/// Whether nobody else holds the owner any more. The thread that added up lets go a moment after it has said so, and needs the
+/// interpreter for that, which it is given.
+#[allow(clippy::disallowed_methods, reason = "another thread is waited for, whose end nobody tells")]
+fn returned(py: Python<'_>, owner: &Bound<'_, Lent>) -> bool {
+    // SAFETY: the owner is an object that we hold.
+    let alone = || unsafe { pyo3::ffi::Py_REFCNT(owner.as_ptr()) } == 1;
+    for _ in 0..MOMENTS {
+        if alone() {
+            return true;
+        }
+        py.detach(|| thread::sleep(MOMENT));
+    }
+    alone()
 }

@@ -367,6 +367,23 @@ pub fn extremes<S: Simd>(simd: S, x: &[f32]) -> (f32, f32) {
     (bottom, top)
 }
 
+/// y ← f(y), row by row; whether all of it is finite. f must make something finite of zeros.
+#[inline(always)]
+pub fn each_finite<S: Simd>(simd: S, y: &mut [f32], f: impl Fn(f32x16<S>) -> f32x16<S>) -> bool {
+    let zero = f32x16::splat(simd, 0.0);
+    // Zero times what is finite is a zero, and times anything else a NaN, which stays one.
+    let mut all = zero;
+    let (rows, rest) = y.as_chunks_mut::<ROW>();
+    for place in rows {
+        let v = f(f32x16::load_array_ref(simd, place));
+        v.store_array(place);
+        all = v.mul_add(zero, all);
+    }
+    let v = f(row(simd, rest));
+    rest.copy_from_slice(&v.to_array()[..rest.len()]);
+    v.mul_add(zero, all).to_array() == [0.0; ROW]
+}
+
 /// y ← y + c·x, row by row.
 #[inline(always)]
 pub fn add_scaled<S: Simd>(simd: S, y: &mut [f32], c: f32, x: &[f32]) {
