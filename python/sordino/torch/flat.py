@@ -44,12 +44,15 @@ class Flat:
     def read(self, of: list[torch.Tensor | None] | None = None) -> np.ndarray:
         """The vector of the tensors, or of others of their shapes (none is zeros)."""
         of = self.tensors if of is None else of
+        devices = self._devices(of)
+        if len(devices.get(_HOST, ())) == len(self.tensors) > 0:
+            out = np.empty(len(self), dtype=np.float32)
+            rows = [tensor.detach().reshape(-1).to(torch.float32) for tensor in of]
+            torch.cat(rows, out=torch.from_numpy(out))
+            return out
         out = np.zeros(len(self), dtype=np.float32)
-        for device, places in self._devices(of).items():
+        for places in devices.values():
             rows = [of[i].detach().reshape(-1).to(torch.float32) for i in places]
-            if device == _HOST and len(places) == len(self.tensors):
-                torch.cat(rows, out=torch.from_numpy(out))
-                break
             together = torch.cat(rows).cpu().numpy()
             at = 0
             for i in places:

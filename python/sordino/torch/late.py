@@ -60,8 +60,8 @@ class Late:
 
     def land(self, at: np.ndarray) -> np.ndarray:
         """What the steps made meanwhile subtracted in sum, with nothing awaited any more."""
-        made, self.departed = self.departed - at, None
-        return made
+        made, self.departed = self.departed, None
+        return np.subtract(made, at, out=made)
 
     def saved(self) -> dict | None:
         """What a state keeps of it; where the last round led and where the parameters are stands beside it."""

@@ -126,6 +126,8 @@ class Wrapped(torch.optim.Optimizer):
         self._rows = rows
         self.session = self._join(rows)
         self.gradients = not self.alone and self.session.payload == "gradient"
+        self._room = np.empty(0 if self.alone or self.gradients else len(self.flat), dtype=np.float32)
+        """A vector that is done with before anything else happens."""
         if not self.alone:
             self._same_start()
             self._begin()
@@ -396,7 +398,7 @@ class Wrapped(torch.optim.Optimizer):
 
     def _stand(self, at: np.ndarray, made: np.ndarray | None = None) -> None:
         """Moves the parameters to a point, less what was made of the round already; low precision keeps what it can of it."""
-        self.flat.write(at if made is None else at - made)
+        self.flat.write(at if made is None else np.subtract(at, made, out=self._room))
         if self.flat.exact:
             self.began = at
         else:
@@ -451,11 +453,10 @@ class Wrapped(torch.optim.Optimizer):
         began = time.perf_counter()
         last = self.total is not None and self.steps >= self.total
         at = self.flat.read()
-        moved = self.began - at
         if self.session.payload == "parameters":
-            self.session.set_point(at if self.flat.exact else self.session.point - moved)
+            self.session.set_point(at if self.flat.exact else self.session.point - (self.began - at))
         else:
-            self.session.set_offer(moved)
+            self.session.set_offer(np.subtract(self.began, at, out=self._room))
         late = self.late.most > 0 and not last
         if late:
             self.late.depart(self.session, self.made, at)
