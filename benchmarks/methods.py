@@ -96,14 +96,18 @@ class PostLocal(Parallel):
 @contextmanager
 def mean_of(model):
     """The mean of all ranks' parameters, lent for a while."""
-    kept = [p.detach().clone() for p in model.parameters()]
-    with torch.no_grad():
-        for p in model.parameters():
-            dist.all_reduce(p)
-            p.div_(dist.get_world_size())
-        yield model
-        for p, value in zip(model.parameters(), kept):
-            p.copy_(value)
+    parameters = [p.detach() for p in model.parameters()]
+
+    def write(vector):
+        for p, value in zip(parameters, vector.split([p.numel() for p in parameters])):
+            p.copy_(value.view_as(p))
+
+    kept = torch.cat([p.flatten() for p in parameters])
+    mean = kept.clone()
+    dist.all_reduce(mean)
+    write(mean.div_(dist.get_world_size()))
+    yield model
+    write(kept)
 
 
 class TorchFt(Alone):
