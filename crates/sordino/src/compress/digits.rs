@@ -235,7 +235,7 @@ pub type Fives = Digits<2, 10, 3>;
 pub type Nines = Digits<3, 5, 2>;
 
 /// Entries in a sheet of [`Digits`]: whole words of five and of ten digits.
-const DIGIT_SHEET: usize = 320;
+pub const DIGIT_SHEET: usize = 320;
 const DIGIT_WORDS: usize = 64;
 /// Added to an f64, it leaves the nearest whole number (an even one of two) in the low bits.
 const TO_WHOLE: f64 = 4_503_599_627_370_496.0;

@@ -2,12 +2,13 @@
 //!
 //! Most codecs look at one piece of the vector at a time. A leaf writes that as a [`Piece`]; [`Pieces`] cuts the
 //! vector, keeps small tensors dense and strings the bodies together. Where a second thread is lent, it takes the later
-//! half of the pieces of a long vector; a vector that is one piece, as all of it is under `scope=model`, has one thread.
+//! half of the pieces of a long vector; of a vector that is one piece, as all of it is under `scope=model`, the later half
+//! of its entries, where the piece can be coded so.
 
 use std::ops::Range;
 
 use super::sink::{Add, Overwrite, Sink, has_negative_zero};
-use super::{Class, Coding, Compressor, Hands};
+use super::{Both, Class, Coding, Compressor, Hands};
 use crate::base::simd::{self, Simd};
 use crate::base::{Error, Layout, Reader, Result, Slot, Stream, Writer};
 use crate::grammar::Args;
@@ -73,6 +74,17 @@ pub trait Piece: Send + Clone {
     /// Reads one piece.
     fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()>;
 
+    /// As `encode`, with some of the entries on a thread that is lent: the same bytes. False, with nothing done, for a piece
+    /// that one thread codes.
+    fn encode_by_two(&mut self, _both: Both, _x: &[f32], _stream: &Stream, _out: &mut Slot) -> bool {
+        false
+    }
+
+    /// As `decode`, in the same way; nothing for a piece that one thread reads.
+    fn decode_by_two<K: Sink>(&mut self, _: Both, _: &mut Reader, _: &mut [f32], _: K) -> Option<Result<()>> {
+        None
+    }
+
     /// As [`Compressor::saturated`].
     fn saturated(&self) -> u64 {
         0
@@ -115,6 +127,12 @@ impl<P> Other<P> {
         });
         let (first, second) = ranges.split_at(taken.count());
         (2 * near.min(all - near) >= self.hands.least.max(2)).then_some([first, second])
+    }
+
+    /// The only range there is, if it is enough for two, and how both are worked on.
+    fn only(&self, ranges: &[Range<usize>]) -> Option<(Both, Range<usize>)> {
+        let [range] = ranges else { return None };
+        (range.len() >= self.hands.least).then(|| (self.hands.both, range.clone()))
     }
 }
 
@@ -234,7 +252,15 @@ impl<P: Piece> Compressor for Pieces<P> {
         }
         let (given, ranges) = from;
         match other.as_mut().and_then(|other| Some((other.shares(ranges)?, other))) {
-            None => encode(piece, from, at.stream, &mut out.slot(bytes_of(piece, ranges))),
+            None => {
+                let mut body = out.slot(bytes_of(piece, ranges));
+                let coded = other.as_ref().and_then(|other| other.only(ranges)).is_some_and(|(both, range)| {
+                    piece.encode_by_two(both, &given[range], &at.stream.part(0), &mut body)
+                });
+                if !coded {
+                    encode(piece, from, at.stream, &mut body);
+                }
+            }
             Some(([first, second], Other { hands, piece: twin })) => {
                 let later = at.stream.from_part(first.len() as u64);
                 let bytes = [first, second].map(|ranges| bytes_of(piece, ranges));
@@ -314,6 +340,11 @@ impl<P: Piece> Pieces<P> {
         }
         let Self { piece, together, other, .. } = self;
         if self.scope != Scope::Model || plan.coded.len() < 2 {
+            if let Some((both, range)) = other.as_ref().and_then(|other| other.only(&plan.coded))
+                && let Some(read) = piece.decode_by_two(both, body, &mut out[range], sink)
+            {
+                return read;
+            }
             let shares = other.as_mut().and_then(|other| Some((other.shares(&plan.coded)?, other)));
             let Some(([first, second], Other { hands, piece: twin })) = shares else {
                 return decode(piece, body, (out, 0), &plan.coded, sink);
@@ -330,8 +361,12 @@ impl<P: Piece> Pieces<P> {
             return one.and(two).and(near.done()).and(far.done());
         }
         together.resize(plan.coded_len(), 0.0);
-        let whole = 0..together.len();
-        decode(piece, body, (together, 0), std::slice::from_ref(&whole), Overwrite)?;
+        let whole = [0..together.len()];
+        let by_two = other.as_ref().and_then(|other| other.only(&whole));
+        match by_two.and_then(|(both, _)| piece.decode_by_two(both, body, together, Overwrite)) {
+            Some(read) => read?,
+            None => decode(piece, body, (together, 0), &whole, Overwrite)?,
+        }
         let mut from = 0;
         for range in &plan.coded {
             sink.all(&mut out[range.clone()], &together[from..from + range.len()]);
@@ -339,6 +374,18 @@ impl<P: Piece> Pieces<P> {
         }
         Ok(())
     }
+}
+
+/// Two halves of a body at once, each for entries of its own: `read` takes one and those.
+pub fn halves(
+    both: Both,
+    (near, far): (&[u8], &[u8]),
+    (low, high): (&mut [f32], &mut [f32]),
+    read: impl Fn(&mut Reader, &mut [f32]) -> Result<()> + Sync,
+) -> Result<()> {
+    let (mut one, mut two) = (Ok(()), Ok(()));
+    both(&mut || one = read(&mut Reader::new(near), low), &mut || two = read(&mut Reader::new(far), high));
+    one.and(two)
 }
 
 /// Bytes of these pieces.

@@ -24,9 +24,9 @@
 //! # Deviations from the paper
 //! sign(0) = + (the code of SAEF sends 0 as 0, which is a third value).
 
-use super::digits::Bits;
-use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
-use crate::base::simd::{Bytes as _, Lanes, Simd, SimdBase as _};
+use super::digits::{Bits, SHEET};
+use super::{Both, Class, Compressor, Piece, Pieces, Scope, Sink, scope};
+use crate::base::simd::{self, Bytes as _, Lanes, Simd, SimdBase as _};
 use crate::base::{Reader, Result, Slot, Stream};
 use crate::grammar::{Entry, Key};
 
@@ -46,6 +46,45 @@ pub const ENTRY: Entry<Box<dyn Compressor>> = Entry {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sign;
 
+/// Where a piece is cut: from some sheets on magnitudes are added up by halves, which two threads may have one each.
+fn middle(n: usize) -> usize {
+    if n < 8 * SHEET { n } else { n / 2 / SHEET * SHEET }
+}
+
+/// Writes the signs of some entries; the sum of their magnitudes.
+#[inline(always)]
+fn write<S: Simd>(simd: S, x: &[f32], out: &mut Slot) -> f64 {
+    let mut magnitudes = Lanes::new(simd);
+    Bits::write_marks(
+        simd,
+        out,
+        x,
+        #[inline(always)]
+        |_, v| {
+            magnitudes.add(v.abs());
+            v.simd_lt(0.0)
+        },
+    );
+    magnitudes.total()
+}
+
+/// Reads the signs of entries of this magnitude.
+#[inline(always)]
+fn read<S: Simd, K: Sink>(simd: S, scale: f32, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
+    let scale = scale.to_bits();
+    Bits(1).read(
+        simd,
+        body,
+        out.len(),
+        #[inline(always)]
+        |from, codes| sink.put(out, from, (codes << 31 ^ scale).bitcast()),
+    )
+}
+
+fn mean(sums: [f64; 2], n: usize) -> f32 {
+    ((sums[0] + sums[1]) / n as f64) as f32
+}
+
 impl Piece for Sign {
     fn class(&self, n: usize) -> Class {
         Class::Contractive { delta: 1.0 / n as f64 }
@@ -57,31 +96,49 @@ impl Piece for Sign {
 
     #[inline(always)]
     fn encode<S: Simd>(&mut self, simd: S, x: &[f32], _: &Stream, out: &mut Slot) {
-        let mut magnitudes = Lanes::new(simd);
         out.f32(0.0);
-        Bits::write_marks(
-            simd,
-            out,
-            x,
-            #[inline(always)]
-            |_, v| {
-                magnitudes.add(v.abs());
-                v.simd_lt(0.0)
-            },
-        );
-        out.put_f32(0, (magnitudes.total() / x.len() as f64) as f32);
+        let (near, far) = x.split_at(middle(x.len()));
+        let mut sums = [0.0; 2];
+        for (sum, x) in sums.iter_mut().zip([near, far]) {
+            *sum = write(simd, x, out);
+        }
+        out.put_f32(0, mean(sums, x.len()));
     }
 
     #[inline(always)]
     fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
-        let scale = body.finite()?.to_bits();
-        Bits(1).read(
-            simd,
-            body,
-            out.len(),
-            #[inline(always)]
-            |from, codes| sink.put(out, from, (codes << 31 ^ scale).bitcast()),
-        )
+        read(simd, body.finite()?, body, out, sink)
+    }
+
+    fn encode_by_two(&mut self, both: Both, x: &[f32], _: &Stream, out: &mut Slot) -> bool {
+        let (near, far) = x.split_at(middle(x.len()));
+        if far.is_empty() {
+            return false;
+        }
+        out.f32(0.0);
+        let [mut low, mut high] = out.slot(Bits(1).len(x.len())).split(Bits(1).len(near.len()));
+        let [mut one, mut two] = [0.0; 2];
+        let mut near_half = || one = simd::widest!(simd => write(simd, near, &mut low));
+        let mut far_half = || two = simd::widest!(simd => write(simd, far, &mut high));
+        both(&mut near_half, &mut far_half);
+        out.put_f32(0, mean([one, two], x.len()));
+        true
+    }
+
+    fn decode_by_two<K: Sink>(
+        &mut self,
+        both: Both,
+        body: &mut Reader,
+        out: &mut [f32],
+        sink: K,
+    ) -> Option<Result<()>> {
+        let (n, cut) = (out.len(), middle(out.len()));
+        (cut < n).then(|| {
+            let scale = body.finite()?;
+            let bytes = body.raw(Bits(1).len(n))?.split_at(Bits(1).len(cut));
+            let half = |body: &mut Reader, out: &mut [f32]| simd::widest!(simd => read(simd, scale, body, out, sink));
+            scope::halves(both, bytes, out.split_at_mut(cut), half)
+        })
     }
 }
 

@@ -25,8 +25,8 @@
 //! Scales are not shared between workers (the paper's option for summing on the way). Cutting at 2.5 σ is off by
 //! default and named `sigmas`, since `clip` is the axis's norm clip.
 
-use super::digits::Threes;
-use super::{Class, Compressor, Piece, Pieces, Scope, Sink};
+use super::digits::{DIGIT_SHEET, Threes};
+use super::{Both, Class, Compressor, Piece, Pieces, Scope, Sink, scope};
 use crate::base::simd::{self, Bytes as _, Simd, SimdBase as _, SimdCvtFloat as _, f32x16, i32x16, tally, u32x16};
 use crate::base::{Reader, Result, Slot, Stream};
 use crate::grammar::{Entry, Key};
@@ -69,6 +69,44 @@ impl TernGrad {
     }
 }
 
+/// Where a piece is cut that two threads have a half each of.
+fn middle(n: usize) -> usize {
+    n / 2 / DIGIT_SHEET * DIGIT_SHEET
+}
+
+/// Rounds some entries, those from `first` on.
+#[inline(always)]
+fn write<S: Simd>(simd: S, scale: f32, (x, first): (&[f32], usize), stream: &Stream, out: &mut Slot) {
+    let none = u32x16::splat(simd, 0);
+    let draws = stream.rows(simd);
+    Threes::write(
+        simd,
+        out,
+        x,
+        #[inline(always)]
+        |from, v| {
+            let threshold = draws.at(first + from) * scale;
+            // 0 below −threshold, 1 between, 2 above.
+            tally(simd, tally(simd, none, v.simd_gt(threshold)), (-v).simd_le(threshold))
+        },
+    );
+}
+
+/// Reads as many entries as there are.
+#[inline(always)]
+fn read<S: Simd, K: Sink>(simd: S, scale: f32, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
+    Threes::read(
+        simd,
+        body,
+        out.len(),
+        #[inline(always)]
+        |from, digits| {
+            let signs: i32x16<S> = digits.bitcast();
+            sink.put(out, from, f32x16::float_from(signs - 1) * scale);
+        },
+    )
+}
+
 impl Piece for TernGrad {
     fn class(&self, n: usize) -> Class {
         match self.sigmas {
@@ -85,34 +123,48 @@ impl Piece for TernGrad {
     fn encode<S: Simd>(&mut self, simd: S, x: &[f32], stream: &Stream, out: &mut Slot) {
         let scale = self.scale(simd, x);
         out.f32(scale);
-        let none = u32x16::splat(simd, 0);
-        let draws = stream.rows(simd);
-        Threes::write(
-            simd,
-            out,
-            x,
-            #[inline(always)]
-            |from, v| {
-                let threshold = draws.at(from) * scale;
-                // 0 below −threshold, 1 between, 2 above.
-                tally(simd, tally(simd, none, v.simd_gt(threshold)), (-v).simd_le(threshold))
-            },
-        );
+        write(simd, scale, (x, 0), stream, out);
     }
 
     #[inline(always)]
     fn decode<S: Simd, K: Sink>(&mut self, simd: S, body: &mut Reader, out: &mut [f32], sink: K) -> Result<()> {
-        let scale = body.finite()?;
-        Threes::read(
-            simd,
-            body,
-            out.len(),
-            #[inline(always)]
-            |from, digits| {
-                let signs: i32x16<S> = digits.bitcast();
-                sink.put(out, from, f32x16::float_from(signs - 1) * scale);
-            },
-        )
+        read(simd, body.finite()?, body, out, sink)
+    }
+
+    fn encode_by_two(&mut self, both: Both, x: &[f32], stream: &Stream, out: &mut Slot) -> bool {
+        let cut = middle(x.len());
+        // A deviation is one sum over all of a piece.
+        if cut == 0 || self.sigmas.is_some() {
+            return false;
+        }
+        let (near, far) = x.split_at(cut);
+        let [mut one, mut two] = [0.0f32; 2];
+        let mut near_half = || one = simd::widest!(simd => simd::max_abs(simd, near));
+        let mut far_half = || two = simd::widest!(simd => simd::max_abs(simd, far));
+        both(&mut near_half, &mut far_half);
+        let scale = one.max(two);
+        out.f32(scale);
+        let [mut low, mut high] = out.slot(Threes::len(x.len())).split(Threes::len(cut));
+        let mut near_half = || simd::widest!(simd => write(simd, scale, (near, 0), stream, &mut low));
+        let mut far_half = || simd::widest!(simd => write(simd, scale, (far, cut), stream, &mut high));
+        both(&mut near_half, &mut far_half);
+        true
+    }
+
+    fn decode_by_two<K: Sink>(
+        &mut self,
+        both: Both,
+        body: &mut Reader,
+        out: &mut [f32],
+        sink: K,
+    ) -> Option<Result<()>> {
+        let (n, cut) = (out.len(), middle(out.len()));
+        (cut > 0).then(|| {
+            let scale = body.finite()?;
+            let bytes = body.raw(Threes::len(n))?.split_at(Threes::len(cut));
+            let half = |body: &mut Reader, out: &mut [f32]| simd::widest!(simd => read(simd, scale, body, out, sink));
+            scope::halves(both, bytes, out.split_at_mut(cut), half)
+        })
     }
 }
 
