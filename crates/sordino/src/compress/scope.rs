@@ -361,11 +361,12 @@ impl<P: Piece> Pieces<P> {
             return one.and(two).and(near.done()).and(far.done());
         }
         together.resize(plan.coded_len(), 0.0);
-        let whole = [0..together.len()];
-        let by_two = other.as_ref().and_then(|other| other.only(&whole));
+        let whole = 0..together.len();
+        let whole = std::slice::from_ref(&whole);
+        let by_two = other.as_ref().and_then(|other| other.only(whole));
         match by_two.and_then(|(both, _)| piece.decode_by_two(both, body, together, Overwrite)) {
             Some(read) => read?,
-            None => decode(piece, body, (together, 0), &whole, Overwrite)?,
+            None => decode(piece, body, (together, 0), whole, Overwrite)?,
         }
         let mut from = 0;
         for range in &plan.coded {
