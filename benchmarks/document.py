@@ -29,9 +29,8 @@ sudo python3 benchmarks/run.py         # Linux; it goes on where it was interrup
   everybody alike, and what a method computes beside training costs more here.
 - What a network is, its data, batch, steps, target and rates stand in `benchmarks/plan.toml`, fixed before the first run. Two
   things of ours were changed after a partial one: orq remembers nothing, and what is evaluated is, for every method
-  alike, the mean of all workers' parameters. Three rows of ours came after the first whole run, for what that had left to
-  be wished for, and replace others: those whose words are late. Their outer steps, and how late, were chosen by single runs
-  on these networks.
+  alike, the mean of all workers' parameters. Two rows of ours came after the first whole run, for what that had left to be
+  wished for, and replace others: those whose words are late. Their outer step was chosen by single runs on these networks.
   Rates rise for a tenth of a run and then fall as a cosine.
 - Every method has the same three peak rates (those of the optimizer it steps with) and three periods of its own. Where a
   method has no period it has three rates; PowerSGD has three ranks instead. Every case runs with one seed; what is soonest on

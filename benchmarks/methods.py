@@ -1,8 +1,8 @@
 """The methods, theirs and ours, each around the same module, optimizer and loop.
 
 A method makes a step and says of what kind it was: `sync` (everything travels), `meet` (what the method is about
-sets out), `land` (that is taken in, a step or more later) or `local` (nothing of it). What a step of a kind costs is measured
-on shaped links, how many there are until the target is counted in unshaped runs.
+sets out), `land` (that is taken in, a step or more later), `turn` (both) or `local` (nothing of it). What a step of a
+kind costs is measured on shaped links, how many there are until the target is counted in unshaped runs.
 """
 
 from contextlib import ExitStack, contextmanager
@@ -181,7 +181,9 @@ class Ours(Alone):
         awaited, rounds = self.optimizer.late.awaited, self.optimizer.session.rounds
         self.optimizer.step()
         if self.optimizer.late.awaited:
-            return "local" if awaited else "meet"
+            # Where words may be as late as a round is long, its last step takes in the ones and says the others.
+            turns = awaited and self.optimizer.session.rounds > rounds
+            return "turn" if turns else ("local" if awaited else "meet")
         if awaited:
             return "land"
         return "meet" if self.optimizer.session.rounds > rounds else "local"
