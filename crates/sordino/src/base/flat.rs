@@ -241,9 +241,6 @@ pub fn extremes(x: &[f32]) -> (f32, f32) {
 /// The exponent of an infinity or a NaN: all ones.
 const BEYOND: u32 = 0x7F80_0000;
 
-/// The bits of an f32 that a power of two has none of.
-const MANTISSA: u32 = 0x007F_FFFF;
-
 /// Whether every entry is finite. Branch-free over blocks.
 pub fn is_finite(x: &[f32]) -> bool {
     x.chunks(4096)
@@ -291,16 +288,6 @@ pub fn divide(y: &mut [f32], n: f32) {
     for a in y {
         *a /= n;
     }
-}
-
-/// y ← y/n; whether every quotient is finite.
-pub fn divide_finite(y: &mut [f32], n: f32) -> bool {
-    let part = n.recip();
-    // The reciprocal of a power of two is exact, so that a product, which costs less, is rounded as the quotient is.
-    let exact = n.to_bits() & MANTISSA == 0 && part.is_normal();
-    simd::widest!(simd => {
-        if exact { simd::each_finite(simd, y, |v| v * part) } else { simd::each_finite(simd, y, |v| v / n) }
-    })
 }
 
 /// A 64-bit hash of the bits of a vector, for comparing trajectories across engines and for naming data.
@@ -543,28 +530,6 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             x[9_999] = bad;
             assert!(!is_finite(&x));
-        }
-    }
-
-    #[test]
-    fn what_is_divided_has_the_quotients_bits_and_one_bad_entry_is_found_wherever_it_is() {
-        let tiny = f32::from_bits(3);
-        for n in [1.0, 2.0, 3.0, 4.0, 7.0, 1024.0, 0.5, 0.3, tiny, f32::MIN_POSITIVE, f32::MAX, 2f32.powi(127)] {
-            for len in [0, 1, 15, 16, 17, 32, 100] {
-                let given: Vec<f32> = (0..len).map(|i| (i as f32 - 40.3) * 2f32.powi(i - 90)).collect();
-                let want: Vec<f32> = given.iter().map(|v| v / n).collect();
-                let mut found = given.clone();
-                assert_eq!(divide_finite(&mut found, n), want.iter().all(|v| v.is_finite()), "{len} by {n}");
-                let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(&found), bits(&want), "{len} by {n}");
-                for at in 0..given.len() {
-                    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                        let mut spoilt = given.clone();
-                        spoilt[at] = bad;
-                        assert!(!divide_finite(&mut spoilt, n), "{bad} at {at} of {len} by {n}");
-                    }
-                }
-            }
         }
     }
 

@@ -369,7 +369,7 @@ pub fn extremes<S: Simd>(simd: S, x: &[f32]) -> (f32, f32) {
 
 /// y ← f(y), row by row; whether all of it is finite. f must make something finite of zeros.
 #[inline(always)]
-pub fn each_finite<S: Simd>(simd: S, y: &mut [f32], f: impl Fn(f32x16<S>) -> f32x16<S>) -> bool {
+fn each_finite<S: Simd>(simd: S, y: &mut [f32], f: impl Fn(f32x16<S>) -> f32x16<S>) -> bool {
     let zero = f32x16::splat(simd, 0.0);
     // Zero times what is finite is a zero, and times anything else a NaN, which stays one.
     let mut all = zero;
@@ -384,6 +384,17 @@ pub fn each_finite<S: Simd>(simd: S, y: &mut [f32], f: impl Fn(f32x16<S>) -> f32
     v.mul_add(zero, all).to_array() == [0.0; ROW]
 }
 
+/// y ← y/n; whether every quotient is finite.
+pub fn divide_finite(y: &mut [f32], n: f32) -> bool {
+    const MANTISSA: u32 = 0x007F_FFFF;
+    let part = n.recip();
+    // The reciprocal of a power of two is exact, so that a product, which costs less, is rounded as the quotient is.
+    let exact = n.to_bits() & MANTISSA == 0 && part.is_normal();
+    widest!(simd => {
+        if exact { each_finite(simd, y, |v| v * part) } else { each_finite(simd, y, |v| v / n) }
+    })
+}
+
 /// y ← y + c·x, row by row.
 #[inline(always)]
 pub fn add_scaled<S: Simd>(simd: S, y: &mut [f32], c: f32, x: &[f32]) {
@@ -393,5 +404,32 @@ pub fn add_scaled<S: Simd>(simd: S, y: &mut [f32], c: f32, x: &[f32]) {
     }
     for (y, x) in y_rest.iter_mut().zip(x_rest) {
         *y += c * x;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_divided_has_the_quotients_bits_and_one_bad_entry_is_found_wherever_it_is() {
+        let tiny = f32::from_bits(3);
+        for n in [1.0, 2.0, 3.0, 4.0, 7.0, 1024.0, 0.5, 0.3, tiny, f32::MIN_POSITIVE, f32::MAX, 2f32.powi(127)] {
+            for len in [0, 1, 15, 16, 17, 32, 100] {
+                let given: Vec<f32> = (0..len).map(|i| (i as f32 - 40.3) * 2f32.powi(i - 90)).collect();
+                let want: Vec<f32> = given.iter().map(|v| v / n).collect();
+                let mut found = given.clone();
+                assert_eq!(divide_finite(&mut found, n), want.iter().all(|v| v.is_finite()), "{len} by {n}");
+                let bits = |x: &[f32]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&found), bits(&want), "{len} by {n}");
+                for at in 0..given.len() {
+                    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                        let mut spoilt = given.clone();
+                        spoilt[at] = bad;
+                        assert!(!divide_finite(&mut spoilt, n), "{bad} at {at} of {len} by {n}");
+                    }
+                }
+            }
+        }
     }
 }

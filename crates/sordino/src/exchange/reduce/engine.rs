@@ -1,6 +1,6 @@
 //! The fabric's own all-reduce in place of ours: one collective, and rank 0's frame rides along in it.
 
-use crate::base::{Result, flat};
+use crate::base::{Result, simd};
 use crate::exchange::{Talk, diverged};
 
 /// Overwrites everybody's short vector with the aggregate, and returns rank 0's flags.
@@ -22,7 +22,7 @@ pub(super) fn agree(talk: &mut Talk, short: &mut Vec<f32>) -> Result<u8> {
     // Voices that all tell the same are told gain times it: what the sum is divided by follows.
     let voices = talk.voices.len() as f64;
     let divisor = voices / talk.aggregator.gain(voices, talk.expected);
-    if flat::divide_finite(short, divisor as f32) { Ok(flags) } else { Err(diverged("what all ranks add up to")) }
+    if simd::divide_finite(short, divisor as f32) { Ok(flags) } else { Err(diverged("what all ranks add up to")) }
 }
 
 #[cfg(test)]
