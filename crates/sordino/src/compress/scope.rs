@@ -377,15 +377,21 @@ impl<P: Piece> Pieces<P> {
     }
 }
 
-/// Two halves of a body at once, each for entries of its own: `read` takes one and those.
+/// Reads a piece that is a scale and `len(n)` bytes of `n` entries, those before and behind `cut` at once.
 pub fn halves(
     both: Both,
-    (near, far): (&[u8], &[u8]),
-    (low, high): (&mut [f32], &mut [f32]),
-    read: impl Fn(&mut Reader, &mut [f32]) -> Result<()> + Sync,
+    body: &mut Reader,
+    (out, cut): (&mut [f32], usize),
+    len: impl Fn(usize) -> usize,
+    read: impl Fn(f32, &mut Reader, &mut [f32]) -> Result<()> + Sync,
 ) -> Result<()> {
+    let scale = body.finite()?;
+    let (near, far) = body.raw(len(out.len()))?.split_at(len(cut));
+    let (low, high) = out.split_at_mut(cut);
     let (mut one, mut two) = (Ok(()), Ok(()));
-    both(&mut || one = read(&mut Reader::new(near), low), &mut || two = read(&mut Reader::new(far), high));
+    let mut near_half = || one = read(scale, &mut Reader::new(near), low);
+    let mut far_half = || two = read(scale, &mut Reader::new(far), high);
+    both(&mut near_half, &mut far_half);
     one.and(two)
 }
 

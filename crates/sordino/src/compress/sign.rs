@@ -132,13 +132,10 @@ impl Piece for Sign {
         out: &mut [f32],
         sink: K,
     ) -> Option<Result<()>> {
-        let (n, cut) = (out.len(), middle(out.len()));
-        (cut < n).then(|| {
-            let scale = body.finite()?;
-            let bytes = body.raw(Bits(1).len(n))?.split_at(Bits(1).len(cut));
-            let half = |body: &mut Reader, out: &mut [f32]| simd::widest!(simd => read(simd, scale, body, out, sink));
-            scope::halves(both, bytes, out.split_at_mut(cut), half)
-        })
+        let cut = middle(out.len());
+        let half =
+            |scale, body: &mut Reader, out: &mut [f32]| simd::widest!(simd => read(simd, scale, body, out, sink));
+        (cut < out.len()).then(|| scope::halves(both, body, (out, cut), |n| Bits(1).len(n), half))
     }
 }
 

@@ -158,13 +158,10 @@ impl Piece for TernGrad {
         out: &mut [f32],
         sink: K,
     ) -> Option<Result<()>> {
-        let (n, cut) = (out.len(), middle(out.len()));
-        (cut > 0).then(|| {
-            let scale = body.finite()?;
-            let bytes = body.raw(Threes::len(n))?.split_at(Threes::len(cut));
-            let half = |body: &mut Reader, out: &mut [f32]| simd::widest!(simd => read(simd, scale, body, out, sink));
-            scope::halves(both, bytes, out.split_at_mut(cut), half)
-        })
+        let cut = middle(out.len());
+        let half =
+            |scale, body: &mut Reader, out: &mut [f32]| simd::widest!(simd => read(simd, scale, body, out, sink));
+        (cut > 0).then(|| scope::halves(both, body, (out, cut), Threes::len, half))
     }
 }
 
